@@ -1,0 +1,342 @@
+"""What a job still has to do: its table held against what its ledger has finished.
+
+Two passes over the table. `survey` reads all of it, so that every row is validated before a model
+is loaded, and keeps one bit of knowledge per image. `batches` reads again, lazily, and makes
+objects of the images that are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from batchgen.config import JobConfig, OnChange
+from batchgen.errors import TableError
+from batchgen.fingerprint import Hashes, image_keys, text_hash, text_hashes
+from batchgen.plan import (
+    Batch,
+    Image,
+    ImageColumns,
+    chunk_rows,
+    cut,
+    image_columns,
+    materialised,
+    window_rows,
+)
+from batchgen.table import Rows, Table
+
+_EXAMPLES = 3
+_NUMBER_STRIDE = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What images are compared by, next to their settings."""
+
+    model_revision: str
+    environment: str
+    """Batch size, software versions, device kind, dtype and file format in one hash."""
+
+    def marks(self, fingerprint: Hashes) -> Hashes:
+        """Return what a finished image must carry to be the one asked for."""
+        return fingerprint ^ np.uint64(text_hash(self.environment))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The finished images of a job in columns of equal length, sorted by key."""
+
+    key: Hashes
+    mark: Hashes
+    """The fingerprint and the environment the image was made in."""
+    number: NDArray[np.uint32]
+    """The number in the image's file name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Images that are not made in their batch any more; (row key, image index) to attempts."""
+
+    retries: dict[tuple[str, int], int]
+    """Failed, killed their process or hung before: made alone, after all others."""
+    failed: dict[tuple[str, int], int]
+    """Out of attempts: not made at all."""
+
+
+@dataclass(slots=True)
+class Backlog:
+    """The outcome of a survey; `pending` is the one array that grows with the table."""
+
+    n_rows: int = 0
+    n_images: int = 0
+    """Of the first `limit` rows."""
+    n_failed: int = 0
+    n_taken: int = 0
+    """Finished images whose row is no longer in the table."""
+    n_changed: int = 0
+    """Finished images whose settings or environment are not the ones asked for."""
+    changed: list[Image] = field(default_factory=list)
+    """The first few of them, as they would be made now."""
+    pending: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(n images of the whole table,)"""
+    images_before: list[int] = field(default_factory=lambda: [0])
+    """Images in front of each window of rows, and of the end of the table."""
+    numbers: dict[int, int] = field(default_factory=dict)
+    """Row index to the number its images have, where that is another."""
+    foreign_numbers: NDArray[np.uint32] = field(
+        default_factory=lambda: np.zeros(0, dtype=np.uint32)
+    )
+    """Numbers that finished images hold which do not stand at that row, sorted."""
+
+    @property
+    def n_pending(self) -> int:
+        """Images to be made."""
+        return int(np.count_nonzero(self.pending))
+
+    def pending_in(self, first_window: int, n_windows: int) -> NDArray[np.bool_]:
+        """Return `pending` for a run of windows."""
+        last_window = min(first_window + n_windows, len(self.images_before) - 1)
+        return self.pending[self.images_before[first_window] : self.images_before[last_window]]
+
+    def first_pending_window(self) -> int | None:
+        """Return the first window with work in it, None where there is none."""
+        if not self.pending.any():
+            return None
+        first = int(np.argmax(self.pending))
+        return int(np.searchsorted(self.images_before, first, side="right")) - 1
+
+    def number(self, row_index: int) -> int:
+        """Return the file number of a row: its index, unless another key holds that number."""
+        if row_index in self.numbers:
+            return self.numbers[row_index]
+        number = row_index
+        while self._is_foreign(number):
+            number += _NUMBER_STRIDE
+        return number
+
+    def _is_foreign(self, number: int) -> bool:
+        at = int(np.searchsorted(self.foreign_numbers, number))
+        return at < len(self.foreign_numbers) and int(self.foreign_numbers[at]) == number
+
+
+class _Survey:
+    """The state of one pass over the table."""
+
+    def __init__(
+        self, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+    ) -> None:
+        self.backlog = Backlog()
+        self._config = config
+        self._identity = identity
+        self._finished = finished
+        self._aside_keys = _keys_of(aside.failed)
+        self._limit = config.limit or np.iinfo(np.int64).max
+        self._is_found = np.zeros(len(finished.key), dtype=bool)
+        self._is_home = np.zeros(len(finished.key), dtype=bool)
+        self._pending: list[NDArray[np.bool_]] = []
+
+    def add(self, rows: Rows) -> None:
+        """Compare a chunk of the table with what is finished."""
+        columns = image_columns(rows, self._config, self._identity.model_revision)
+        at, is_found = self._look_up(columns.key)
+        is_same = np.zeros(len(at), dtype=bool)
+        marks = self._identity.marks(columns.fingerprint)
+        is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
+        is_wanted = rows.first_index + columns.row < self._limit
+        is_failed = np.isin(columns.key, self._aside_keys) & is_wanted & ~is_same
+        self._note_changed(rows, columns, is_found & ~is_same & is_wanted)
+        is_done = is_found if self._config.on_change is OnChange.keep else is_same
+        self._pending.append(is_wanted & ~is_done & ~is_failed)
+        self._note_numbers(rows, columns, at, is_found)
+        self._count(rows, columns, is_wanted)
+        self.backlog.n_failed += int(np.count_nonzero(is_failed))
+
+    def result(self) -> Backlog:
+        """Return what the pass found."""
+        foreign = self._finished.number[~self._is_home]
+        self.backlog.foreign_numbers = np.unique(foreign)
+        self.backlog.n_taken = int(np.count_nonzero(~self._is_found))
+        self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
+        return self.backlog
+
+    def _look_up(self, keys: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return where each key stands among the finished, and whether it does."""
+        if not len(self._finished.key):
+            return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=bool)
+        order = np.argsort(keys)
+        at = np.empty(len(keys), dtype=np.int64)
+        at[order] = np.searchsorted(self._finished.key, keys[order])
+        at[at == len(self._finished.key)] = 0
+        return at, self._finished.key[at] == keys
+
+    def _note_changed(
+        self, rows: Rows, columns: ImageColumns, is_changed: NDArray[np.bool_]
+    ) -> None:
+        changed = np.flatnonzero(is_changed)
+        room = _EXAMPLES - len(self.backlog.changed)
+        self.backlog.n_changed += len(changed)
+        if room > 0 and len(changed):
+            self.backlog.changed += materialised(rows, columns, changed[:room], self._config)
+
+    def _note_numbers(
+        self,
+        rows: Rows,
+        columns: ImageColumns,
+        at: NDArray[np.int64],
+        is_found: NDArray[np.bool_],
+    ) -> None:
+        found_at = at[is_found]
+        row_index = rows.first_index + columns.row[is_found]
+        number = self._finished.number[found_at].astype(np.int64)
+        self._is_found[found_at] = True
+        self._is_home[found_at] = number == row_index
+        for position in np.flatnonzero(number != row_index):
+            self.backlog.numbers[int(row_index[position])] = int(number[position])
+
+    def _count(self, rows: Rows, columns: ImageColumns, wanted: NDArray[np.bool_]) -> None:
+        window = window_rows(self._config)
+        n_rows = rows.settings.num_rows
+        ends = np.arange(window, n_rows + window, window)
+        before = self.backlog.images_before[-1] + np.searchsorted(columns.row, ends)
+        self.backlog.images_before += before.tolist()
+        self.backlog.n_rows = rows.first_index + n_rows
+        self.backlog.n_images += int(np.count_nonzero(wanted))
+
+
+def survey(
+    table: Table, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+) -> Backlog:
+    """Read and validate the whole table, and return what is left to do.
+
+    Raises `TableError` for the first row that cannot be used, and for two rows of one key.
+    """
+    state = _Survey(config, identity, finished, aside)
+    hashes: list[Hashes] = []
+    has_ids = "row_key" in table.columns_used
+    for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):
+        state.add(rows)
+        if has_ids:
+            hashes.append(text_hashes(rows.settings["row_key"]))
+    backlog = state.result()
+    del state
+    if has_ids:
+        _refuse_duplicates(table, np.concatenate(hashes))
+    return backlog
+
+
+def _refuse_duplicates(table: Table, hashes: Hashes) -> None:
+    """Raise if two rows share a key; `hashes` is sorted in place."""
+    hashes.sort()
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(suspects):
+        return
+    seen: dict[str, int] = {}
+    column = table.columns_used["row_key"]
+    for rows in table.chunks():
+        keys = rows.settings["row_key"]
+        for position in np.flatnonzero(np.isin(text_hashes(keys), suspects)):
+            key, row = keys[int(position)].as_py(), rows.first_index + int(position)
+            if key in seen:
+                raise TableError(
+                    f"{table.path}, row {row}: column {column!r} has {key!r}, as row {seen[key]} "
+                    "has. Ids name rows, so each may stand once only."
+                )
+            seen[key] = row
+    raise TableError(f"{table.path}: two ids share a 64-bit hash: {sorted(seen)}. Rename one.")
+
+
+def batches(
+    table: Table, config: JobConfig, identity: Identity, backlog: Backlog, aside: SetAside
+) -> Iterator[Batch]:
+    """Yield what is to be made, in the table's order; images set aside come last and alone.
+
+    Reads the table as it goes and raises `TableChanged` where it is not what was surveyed.
+    """
+    first_window = backlog.first_pending_window()
+    if first_window is None:
+        return
+    window = window_rows(config)
+    alone: list[Image] = []
+    aside_keys = _keys_of({**aside.retries, **aside.failed})
+    chunks = table.chunks(first_window * window, chunk_rows(config))
+    for rows in whole_windows(chunks, window):
+        pending = backlog.pending_in(
+            rows.first_index // window, -(-rows.settings.num_rows // window)
+        )
+        if not pending.any():
+            continue
+        columns = image_columns(rows, config, identity.model_revision)
+        is_aside = np.isin(columns.key, aside_keys)
+        alone += _images(rows, columns, np.flatnonzero(pending & is_aside), config, backlog)
+        for positions in cut(rows, columns, pending & ~is_aside, config):
+            members = positions[~is_aside[positions]]
+            images = _images(rows, columns, members, config, backlog)
+            yield Batch(
+                tuple(
+                    replace(image, is_pending=bool(is_pending))
+                    for image, is_pending in zip(images, pending[members], strict=True)
+                )
+            )
+    yield from (Batch((image,)) for image in alone)
+
+
+def whole_windows(chunks: Iterable[Rows], window: int) -> Iterator[Rows]:
+    """Yield the same rows in chunks of whole windows, the last one aside.
+
+    `chunks` begin at a window; their lengths follow the file's blocks.
+    """
+    rest: Rows | None = None
+    for rows in chunks:
+        joined = rows if rest is None else _joined(rest, rows)
+        n_whole = joined.settings.num_rows // window * window
+        if n_whole:
+            yield _part(joined, 0, n_whole)
+        rest = _part(joined, n_whole, joined.settings.num_rows - n_whole)
+    if rest is not None and rest.settings.num_rows:
+        yield rest
+
+
+def _part(rows: Rows, first: int, length: int) -> Rows:
+    return Rows(
+        rows.first_index + first,
+        rows.settings.slice(first, length),
+        rows.carried.slice(first, length),
+    )
+
+
+def _joined(first: Rows, second: Rows) -> Rows:
+    if not first.settings.num_rows:
+        return second
+    settings = _stacked([first.settings, second.settings])
+    return Rows(first.first_index, settings, _stacked([first.carried, second.carried]))
+
+
+def _stacked(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Return record batches as one; a column that one of them lacks is null there."""
+    tables = [pa.Table.from_batches([part]) for part in parts]
+    table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+    stacked = table.to_batches()
+    return stacked[0] if stacked else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def _images(
+    rows: Rows,
+    columns: ImageColumns,
+    positions: NDArray[np.int64],
+    config: JobConfig,
+    backlog: Backlog,
+) -> list[Image]:
+    images = materialised(rows, columns, positions, config)
+    return [replace(image, number=backlog.number(image.row_index)) for image in images]
+
+
+def _keys_of(images: dict[tuple[str, int], int]) -> Hashes:
+    """Return the in-memory keys of images named by row key and image index."""
+    if not images:
+        return np.zeros(0, dtype=np.uint64)
+    row_keys, indexes = zip(*images, strict=True)
+    return image_keys(text_hashes(pa.array(row_keys)), np.array(indexes, dtype=np.int64))

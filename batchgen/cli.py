@@ -1,0 +1,172 @@
+"""The commands. Arguments in, exit code out; errors of the user are sentences, not tracebacks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from batchgen.errors import BatchgenError, ConfigError, Stopped
+
+if TYPE_CHECKING:
+    from batchgen.compose import Composer
+    from batchgen.grid import Point
+
+_OVERRIDES = "settings as key=value, such as table=prompts.csv sampling.steps=30"
+
+
+class _TerminalHandler(logging.Handler):
+    """Shows warnings without breaking the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (rest[0].startswith("-") or "overrides" not in options):
+        parser.error(f"{rest[0]} is not understood; see batchgen {options.name} --help")
+    if rest:
+        options.overrides += rest
+    handler = _TerminalHandler(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root = logging.getLogger("batchgen")
+    root.addHandler(handler)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except BatchgenError as error:
+        _say(error)
+        return error.exit_code
+    finally:
+        root.removeHandler(handler)
+
+
+def _say(error: BatchgenError) -> None:
+    lines = str(error).splitlines() or [type(error).__name__]
+    print("\n".join(f"batchgen: {line}" for line in lines), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("batchgen", description="Prompt tables to image datasets.")
+    parser.add_argument("--version", action="version", version=version("batchgen"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
+    run = commands.add_parser("run", help="make the images of a table, or go on making them")
+    run.set_defaults(command=_run)
+    plan = commands.add_parser("plan", help="check everything and count, without making anything")
+    plan.set_defaults(command=_plan)
+    download = commands.add_parser("download", help="fetch the files of a model")
+    download.set_defaults(command=_download, multirun=False)
+    for command in (run, plan):
+        command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
+        command.add_argument("--cfg", action="store_true", help="print the config and stop")
+    for command in (run, plan, download):
+        command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from batchgen.compose import Composer
+    from batchgen.runner import PipelineCache, run_job
+    from batchgen.stopping import Stop
+
+    composer = Composer(options.config_dir)
+    if options.cfg:
+        print(composer.yaml(options.overrides), end="")
+        return 0
+    if options.multirun:
+        return _run_grid(composer, options.overrides)
+    config = composer.job(options.overrides)
+    stop, cache = Stop(config.stop.max_hours), PipelineCache()
+    with stop.on_signals(), closing(cache):
+        result = run_job(config, cache, stop)
+    print(f"{result.folder}: {result.message}")
+    return result.exit_code
+
+
+def _run_grid(composer: Composer, overrides: Sequence[str]) -> int:
+    from batchgen.grid import record_points, worst
+    from batchgen.runner import PipelineCache, run_job
+    from batchgen.stopping import Stop
+
+    points, codes = _points(composer, overrides)
+    for root in {point.root for point in points}:
+        record_points(root, [point for point in points if point.root == root])
+    stop, cache = Stop(points[0].config.stop.max_hours if points else None), PipelineCache()
+    with stop.on_signals(), closing(cache):
+        for number, point in enumerate(points, start=1):
+            print(f"[{number}/{len(points)}] {point.label}", flush=True)
+            try:
+                result = run_job(point.as_job(), cache, stop)
+            except BatchgenError as error:
+                _say(error)
+                codes.append(error.exit_code)
+            else:
+                print(f"{result.folder}: {result.message}", flush=True)
+                codes.append(result.exit_code)
+            if stop.reason is not None:
+                codes.append(Stopped.exit_code)
+                break
+    return worst(codes)
+
+
+def _points(composer: Composer, overrides: Sequence[str]) -> tuple[list[Point], list[int]]:
+    """Return the valid points of a grid, and an exit code for each that is not."""
+    from batchgen.compose import swept_keys
+    from batchgen.grid import Point
+
+    swept = set(swept_keys(overrides))
+    points, codes = [], []
+    for lines in composer.grid(overrides):
+        label = {key: value for key, _, value in (line.partition("=") for line in lines)}
+        label = {key: value for key, value in label.items() if key in swept}
+        try:
+            points.append(Point(label, composer.job(lines)))
+        except ConfigError as error:
+            _say(error)
+            codes.append(error.exit_code)
+    return points, codes
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from batchgen.compose import Composer
+    from batchgen.forecast import forecast
+
+    composer = Composer(options.config_dir)
+    if options.cfg:
+        print(composer.yaml(options.overrides), end="")
+        return 0
+    if not options.multirun:
+        print("\n".join(forecast(composer.job(options.overrides))))
+        return 0
+    points, codes = _points(composer, options.overrides)
+    for point in points:
+        print(f"{point.folder_name}  {point.label}")
+        print("\n".join(f"  {line}" for line in forecast(point.as_job())))
+    return max(codes, default=0)
+
+
+def _download(options: argparse.Namespace) -> int:
+    from batchgen import weights
+    from batchgen.compose import Composer
+    from batchgen.config import SdxlModel
+
+    # A download needs no table; any path passes, none is opened.
+    config = Composer(options.config_dir).job(["table=none.csv", *options.overrides])
+    if not isinstance(config.model, SdxlModel):
+        raise ConfigError([f"model={config.model.name} has no files to fetch: it is made here."])
+    print(weights.download(config.model))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

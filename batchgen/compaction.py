@@ -1,0 +1,257 @@
+"""The ledger's many files as one: metadata.parquet, a table in memory, the set of what is done.
+
+Rows that a later file withdrew are left out everywhere. Works a stretch of rows at a time, so
+memory does not grow with the job, save for `load_finished`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from batchgen.backlog import Finished
+from batchgen.columns import FAILURES, METADATA, schema
+from batchgen.errors import FolderError
+from batchgen.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
+from batchgen.folder import JobFolder
+from batchgen.ledger import NOTES, Contents, Source, read_contents, sealed_parquet
+from batchgen.records import records_to_table
+from batchgen.storage import storage_errors
+
+VERSIONS = b"batchgen.versions"
+
+_STRETCH = 65536
+_ORDER: Any = [("row_index", "ascending"), ("image_index", "ascending")]
+
+
+def live_tables(
+    contents: Contents, columns: list[str] | None = None
+) -> Iterator[tuple[Source, pa.Table]]:
+    """Yield what is committed and not withdrawn, file by file, some ten thousand rows a table."""
+    for source in contents.sources:
+        dead = _withdrawn_after(contents, source.sequence)
+        for table in _tables(source, columns):
+            yield source, table if not len(dead) else table.filter(~np.isin(_keys(table), dead))
+
+
+def _tables(source: Source, columns: list[str] | None) -> Iterator[pa.Table]:
+    if source.unsealed is not None:
+        table = records_to_table(source.unsealed.rows.values(), source.unsealed.schema)
+        yield table if columns is None else table.select(columns)
+    else:
+        with pq.ParquetFile(source.path) as file:
+            for batch in file.iter_batches(_STRETCH, columns=columns):
+                yield pa.Table.from_batches([batch])
+
+
+def _withdrawn_after(contents: Contents, sequence: int) -> Hashes:
+    keys = [
+        key for source in contents.sources if source.sequence > sequence for key in source.voids
+    ]
+    if not keys:
+        return np.zeros(0, dtype=np.uint64)
+    row_keys, indexes = zip(*keys, strict=True)
+    return image_keys(text_hashes(pa.array(row_keys)), np.array(indexes, dtype=np.int64))
+
+
+def _keys(table: pa.Table) -> Hashes:
+    return image_keys(
+        text_hashes(table["row_key"]), table["image_index"].to_numpy().astype(np.int64)
+    )
+
+
+def n_committed(contents: Contents) -> int:
+    """Return how many images are committed and not withdrawn."""
+    if not any(source.voids for source in contents.sources):
+        return sum(_n_rows(source) for source in contents.sources)
+    columns = ["row_key", "image_index"]
+    return sum(table.num_rows for _, table in live_tables(contents, columns))
+
+
+def _n_rows(source: Source) -> int:
+    if source.unsealed is not None:
+        return len(source.unsealed.rows)
+    return int(pq.read_metadata(source.path).num_rows)
+
+
+def load_finished(contents: Contents) -> Finished:
+    """Return what is done as sorted columns: 20 bytes an image."""
+    n_most = sum(_n_rows(source) for source in contents.sources)
+    key = np.empty(n_most, dtype=np.uint64)
+    mark = np.empty(n_most, dtype=np.uint64)
+    number = np.empty(n_most, dtype=np.uint32)
+    columns = ["row_key", "image_index", "row_index", "file_name", "fingerprint", "environment"]
+    n = 0
+    for _, table in live_tables(contents, columns):
+        stretch = slice(n, n + table.num_rows)
+        key[stretch] = _keys(table)
+        mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"])
+        number[stretch] = _numbers(table)
+        n += table.num_rows
+    order = np.argsort(key[:n])
+    key = key[:n][order]
+    mark = mark[:n][order]
+    number = number[:n][order]
+    return Finished(key=key, mark=mark, number=number)
+
+
+def _environments(column: Any) -> Hashes:
+    encoded = column.combine_chunks().dictionary_encode()
+    hashes = np.array([text_hash(text) for text in encoded.dictionary.to_pylist()], np.uint64)
+    chosen: Hashes = hashes[encoded.indices.to_numpy()]
+    return chosen
+
+
+def _numbers(table: pa.Table) -> NDArray[np.uint32]:
+    """Return the numbers in the file names; the row index, where the name is of usual length."""
+    numbers = table["row_index"].to_numpy().astype(np.uint32)
+    separator = pc.utf8_slice_codeunits(table["file_name"], 12, 13).to_numpy()
+    for position in np.flatnonzero(separator != "/"):
+        name = table["file_name"][int(position)].as_py()
+        numbers[position] = int(name.rpartition("/")[2].partition("-")[0])
+    return numbers
+
+
+def merged_schema(contents: Contents, carried: pa.Schema | None = None) -> pa.Schema:
+    """Return the schema that holds every file's columns: ours first, then the tables' own.
+
+    Raises `FolderError` where a column has one type in one file and another in the next.
+    """
+    schemas = [schema(METADATA, carried)]
+    for source in contents.sources:
+        if source.unsealed is not None:
+            schemas.append(source.unsealed.schema)
+        else:
+            schemas.append(pq.read_schema(source.path).remove_metadata())
+    try:
+        return pa.unify_schemas(schemas)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise FolderError(
+            f"A column of the table changed its type since images were made: {error}. "
+            "Choose another name=, or give the column its old type back."
+        ) from error
+
+
+def read_table(folder: JobFolder) -> pa.Table:
+    """Return all that is committed as one table in order; for jobs that fit in memory.
+
+    Safe beside a running job: a file that was sealed or compacted away between two looks makes it
+    look again. Raises `FolderError` for a folder that is no job.
+    """
+    if not folder.is_job():
+        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+    while True:
+        try:
+            return _joined(read_contents(folder))
+        except FileNotFoundError:
+            continue
+
+
+def _joined(contents: Contents) -> pa.Table:
+    to_schema = merged_schema(contents)
+    tables = [_fitted(table, to_schema) for _, table in live_tables(contents)]
+    return pa.concat_tables([to_schema.empty_table(), *tables]).sort_by(_ORDER)
+
+
+def _fitted(table: pa.Table, to_schema: pa.Schema) -> pa.Table:
+    names = set(table.schema.names)
+    arrays = [
+        table[field.name] if field.name in names else pa.nulls(table.num_rows, field.type)
+        for field in to_schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=to_schema)
+
+
+def compact(folder: JobFolder, versions: dict[str, str]) -> int:
+    """Merge all sealed files into metadata.parquet and failures.parquet; return the row count.
+
+    The caller holds the lock and has closed its journal.
+    """
+    contents = read_contents(folder)
+    to_schema = merged_schema(contents)
+    notes = {"covers": contents.last_sequence, "facts": contents.facts.as_json()}
+    key_value = {NOTES: json.dumps(notes).encode(), VERSIONS: json.dumps(versions).encode()}
+    n_rows = 0
+    with sealed_parquet(folder.metadata, to_schema, key_value) as writer:
+        for table in _in_order(contents, to_schema):
+            n_rows += table.num_rows
+            writer.write_table(table)
+    _write_failures(folder, contents)
+    for source in contents.sources:
+        if source.path != folder.metadata:
+            with storage_errors(source.path):
+                source.path.unlink(missing_ok=True)
+    return n_rows
+
+
+def _in_order(contents: Contents, to_schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield all rows by row index and image index, a stretch of row indexes at a time."""
+    spans = [(source, *_span(source)) for source in contents.sources if _n_rows(source)]
+    if not spans:
+        return
+    last = max(span[2] for span in spans)
+    n_rows = sum(_n_rows(source) for source, *_ in spans)
+    step = max(1, (last + 1) * _STRETCH // n_rows)
+    dead = {id(s): _withdrawn_after(contents, s.sequence) for s, *_ in spans}
+    for first in range(0, last + 1, step):
+        tables = []
+        for source, low, high in spans:
+            if low < first + step and first <= high:
+                table = _stretch(source, first, first + step)
+                if len(dead[id(source)]):
+                    table = table.filter(~np.isin(_keys(table), dead[id(source)]))
+                tables.append(_fitted(table, to_schema))
+        if tables:
+            yield pa.concat_tables(tables).sort_by(_ORDER)
+
+
+def _span(source: Source) -> tuple[int, int]:
+    """Return the least and the largest row index of a source that has rows."""
+    if source.unsealed is not None:
+        indexes = [row["row_index"] for row in source.unsealed.rows.values()]
+        return min(indexes), max(indexes)
+    statistics = [s for *_, s in _row_groups(pq.read_metadata(source.path))]
+    return min(s.min for s in statistics), max(s.max for s in statistics)
+
+
+def _row_groups(metadata: Any) -> Iterator[tuple[int, Any]]:
+    at = metadata.schema.to_arrow_schema().get_field_index("row_index")
+    for group in range(metadata.num_row_groups):
+        if metadata.row_group(group).num_rows:
+            yield group, metadata.row_group(group).column(at).statistics
+
+
+def _stretch(source: Source, first: int, stop: int) -> pa.Table:
+    """Return the rows of a source whose row index is in [first, stop)."""
+    if source.unsealed is not None:
+        table = next(_tables(source, None))
+    else:
+        with pq.ParquetFile(source.path) as file:
+            groups = [
+                group
+                for group, statistics in _row_groups(file.metadata)
+                if statistics.min < stop and first <= statistics.max
+            ]
+            table = file.read_row_groups(groups)
+    index = table["row_index"].to_numpy()
+    return table.filter((index >= first) & (index < stop))
+
+
+def _write_failures(folder: JobFolder, contents: Contents) -> None:
+    failures = list(contents.facts.failures.values())
+    if not failures:
+        with storage_errors(folder.failures):
+            folder.failures.unlink(missing_ok=True)
+        return
+    to_schema = schema(FAILURES)
+    arrays = [pa.array([f.get(x.name) for f in failures], x.type) for x in to_schema]
+    table = pa.Table.from_arrays(arrays, schema=to_schema).sort_by(_ORDER)
+    with sealed_parquet(folder.failures, to_schema, {}) as writer:
+        writer.write_table(table)

@@ -1,0 +1,475 @@
+"""The settings of a job as plain dataclasses, each validated by the class that owns the field.
+
+Knows nothing of Hydra, of tables' contents or of models. A default stands here and nowhere else.
+Validation never raises half-way: every class answers `problems()`, and `JobConfig.validated()`
+reports all of them in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from batchgen.errors import ConfigError
+
+SEED_LIMIT = 2**63
+"""Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
+
+SCHEDULERS = {
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "ddim": "DDIM",
+    "pndm": "PLMS",
+    "lms": "LMS",
+    "heun": "Heun",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_karras": "DPM++ 2M Karras",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2m_sde_karras": "DPM++ 2M SDE Karras",
+    "dpmpp_singlestep": "DPM++ 2S",
+    "kdpm2_ancestral": "DPM2 a",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+    "tcd": "TCD",
+    "sasolver": "SA Solver",
+}
+"""Scheduler names, and what the `parameters` text of an image calls each as its sampler.
+
+Only schedulers that repeat exactly for a seed, alone and in a batch, are offered.
+"""
+
+
+def number_problem(
+    value: object, low: float, high: float, *, whole: bool = False, multiple_of: int = 1
+) -> str | None:
+    """Say what is wrong with a number that must lie in [low, high], or None."""
+    kind = "a whole number" if whole else "a number"
+    allowed = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+        return f"is not {kind}"
+    if not low <= value <= high:
+        return (
+            f"is not {kind} from {low:g} to {high:g}"
+            if high < 2**53
+            else (f"is not {kind} from {low:g} to {high}")
+        )
+    if multiple_of > 1 and value % multiple_of:
+        return f"is not a multiple of {multiple_of}"
+    return None
+
+
+def sampling_problem(name: str, value: object) -> str | None:
+    """Say what is wrong with one sampling setting, of a job or of a row, or None.
+
+    `name` is one of `steps`, `guidance_scale`, `width`, `height`, `scheduler`, `seed`,
+    `images_per_prompt`; any other name is free text and always fine.
+    """
+    match name:
+        case "steps":
+            return number_problem(value, 1, 1000, whole=True)
+        case "guidance_scale":
+            return number_problem(value, 0, 100)
+        case "width" | "height":
+            return number_problem(value, 64, 8192, whole=True, multiple_of=8)
+        case "images_per_prompt":
+            return number_problem(value, 1, 10_000, whole=True)
+        case "seed":
+            return number_problem(value, 0, SEED_LIMIT - 1, whole=True)
+        case "scheduler" if value not in SCHEDULERS:
+            return f"is not one of {', '.join(SCHEDULERS)}"
+    return None
+
+
+def _prefixed(prefix: str, values: dict[str, str | None], owner: object) -> Iterator[str]:
+    for name, problem in values.items():
+        if problem:
+            yield f"{prefix}{name}={getattr(owner, name)!r} {problem}."
+
+
+class DeviceKind(str, Enum):
+    """Where a model runs; `auto` is an NPU if there is one, else the CPU for a small model."""
+
+    auto = "auto"
+    ascend = "ascend"
+    cpu = "cpu"
+
+
+class ImageFormat(str, Enum):
+    """The file format of the images; the value is also the file suffix."""
+
+    png = "png"
+    jpeg = "jpg"
+    webp = "webp"
+
+
+class OnChange(str, Enum):
+    """What to do with finished images whose settings are not the ones asked for now."""
+
+    refuse = "refuse"
+    redo = "redo"
+    keep = "keep"
+
+
+class Dtype(str, Enum):
+    """Floating-point type of weights and activations."""
+
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    """What shapes every image of the job; a row of the table may override each field."""
+
+    steps: int = 20
+    guidance_scale: float = 7.5
+    width: int | None = None
+    """Pixels, a multiple of 8; None is the model's own size."""
+    height: int | None = None
+    scheduler: str = "euler"
+    negative_prompt: str = ""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {
+            f.name: sampling_problem(f.name, value)
+            for f in dataclasses.fields(self)
+            if (value := getattr(self, f.name)) is not None
+        }
+        yield from _prefixed("sampling.", values, self)
+
+
+@dataclass(kw_only=True)
+class ReadingConfig:
+    """How the table is read."""
+
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    """One character, or `tab`; None goes by the suffix: a tab for .tsv, else a comma."""
+    quote: str | None = None
+    """One character, or `none` for literal quotes; None is literal in TSV, `"` in CSV."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Setting name to the table's own column name, such as prompt: caption_en."""
+    max_prompt_chars: int = 8000
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that cannot be used."""
+        values = {"max_prompt_chars": number_problem(self.max_prompt_chars, 1, 10**7, whole=True)}
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            values["encoding"] = "is not an encoding Python knows"
+        if self.delimiter not in (None, "tab", "\\t") and len(str(self.delimiter)) != 1:
+            values["delimiter"] = "is neither one character nor tab"
+        if self.quote not in (None, "none") and len(str(self.quote)) != 1:
+            values["quote"] = "is neither one character nor none"
+        yield from _prefixed("reading.", values, self)
+
+
+@dataclass(kw_only=True)
+class DeviceConfig:
+    """The device of the job."""
+
+    kind: DeviceKind = DeviceKind.auto
+    index: int = 0
+    """Which NPU, counted inside `ASCEND_RT_VISIBLE_DEVICES`."""
+    max_memory: str | None = None
+    """Cap of MindSpore's memory pool on an NPU, such as 50GB; None leaves it alone."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {"index": number_problem(self.index, 0, 1023, whole=True)}
+        if self.max_memory is not None and not re.fullmatch(r"\d+(\.\d+)?GB", self.max_memory):
+            values["max_memory"] = "is not a size such as 50GB"
+        yield from _prefixed("device.", values, self)
+
+
+@dataclass(kw_only=True)
+class ImagesConfig:
+    """The files the pictures are written to."""
+
+    format: ImageFormat = ImageFormat.png
+    compress_level: int = 1
+    """PNG only: 0 (none) to 9 (slow)."""
+    quality: int = 95
+    """JPEG and lossy WebP only: 1 to 100."""
+    lossless: bool = True
+    """WebP only."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {
+            "compress_level": number_problem(self.compress_level, 0, 9, whole=True),
+            "quality": number_problem(self.quality, 1, 100, whole=True),
+        }
+        yield from _prefixed("images.", values, self)
+
+
+@dataclass(kw_only=True)
+class RetryConfig:
+    """What a failure costs."""
+
+    max_attempts: int = 3
+    """Tries an image gets over all starts before it stays failed."""
+    max_consecutive_failures: int = 10
+    """Different rows in a run, without a success between, that stop the job."""
+    failed: bool = False
+    """Forget the attempts of the rows that stayed failed, and try them anew."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {
+            name: number_problem(getattr(self, name), 1, 10**6, whole=True)
+            for name in ("max_attempts", "max_consecutive_failures")
+        }
+        yield from _prefixed("retry.", values, self)
+
+
+@dataclass(kw_only=True)
+class TimeoutConfig:
+    """When to call a device hung."""
+
+    batch_s: float | None = None
+    """Seconds a batch may take; None waits for ever."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        if self.batch_s is not None:
+            values = {"batch_s": number_problem(self.batch_s, 0.001, 10**7)}
+            yield from _prefixed("timeout.", values, self)
+
+
+@dataclass(kw_only=True)
+class StopConfig:
+    """When to stop although there is work left."""
+
+    max_hours: float | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        if self.max_hours is not None:
+            values = {"max_hours": number_problem(self.max_hours, 0, 10**6)}
+            yield from _prefixed("stop.", values, self)
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """What every model says of itself."""
+
+    name: str = ""
+    """As in the metadata and in the `parameters` text."""
+    width: int = 1024
+    """The size of an image, in pixels, where neither job nor row says another."""
+    height: int = 1024
+    full_size: bool = False
+    """Too large for a CPU to be what anyone wants; refused there unless it is asked for."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {name: sampling_problem(name, getattr(self, name)) for name in ("width", "height")}
+        if not self.name:
+            values["name"] = "is empty"
+        yield from _prefixed("model.", values, self)
+
+
+@dataclass(kw_only=True)
+class SdxlModel(ModelConfig):
+    """Stable Diffusion XL in diffusers' folder layout, as `mindone.diffusers` loads it."""
+
+    name: str = "sdxl-base"
+    full_size: bool = True
+    path: str | None = None
+    """A folder with model_index.json; None looks in the caches of ModelScope and Hugging Face."""
+    hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
+    """The model's name on ModelScope, for `batchgen download`."""
+    hub_revision: str | None = None
+    variant: str | None = "fp16"
+    """The suffix of the weight files, as in diffusers; None for the plain ones."""
+    dtype: Dtype = Dtype.float16
+    """On an NPU; a CPU always computes in float32."""
+    vae_dtype: Dtype = Dtype.float32
+
+
+@dataclass(kw_only=True)
+class DemoModel(ModelConfig):
+    """An SDXL of a few million random parameters, made on first use; for trials and tests."""
+
+    name: str = "demo"
+    width: int = 128
+    height: int = 128
+
+
+@dataclass(kw_only=True)
+class FakeModel(ModelConfig):
+    """Deterministic pixels without a model, and every fault an overnight job should survive.
+
+    The lists hold row indexes; a row named there stays bad on every try.
+    """
+
+    name: str = "fake"
+    latency_s: float = 0.0
+    """Seconds an image takes, making its pixels included."""
+    batch_sensitive: bool = False
+    """Let the pixels depend on the make-up of the batch, which real devices do in the last bits."""
+    fail_rows: list[int] = field(default_factory=list)
+    blank_rows: list[int] = field(default_factory=list)
+    nan_rows: list[int] = field(default_factory=list)
+    nan_until_float32: list[int] = field(default_factory=list)
+    """NaN until the VAE runs in float32."""
+    hang_rows: list[int] = field(default_factory=list)
+    crash_rows: list[int] = field(default_factory=list)
+    """The process dies."""
+    oom_above_batch: int | None = None
+    """Out of memory in a batch of more images than this."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        yield from ModelConfig.problems(self)
+        values = {"latency_s": number_problem(self.latency_s, 0, 10**6)}
+        if self.oom_above_batch is not None:
+            values["oom_above_batch"] = number_problem(self.oom_above_batch, 0, 10**6, whole=True)
+        yield from _prefixed("model.", values, self)
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "sdxl-base": SdxlModel,
+    "demo": DemoModel,
+    "fake": FakeModel,
+}
+
+_SEED_RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
+_SEEDS_FORM = "is neither a list such as [1,2,3] nor a range such as 0..99"
+
+
+@dataclass(kw_only=True)
+class JobConfig:
+    """A job: a table, how to make an image of each row, and where to put it."""
+
+    table: str
+    """Path of the prompt table."""
+    name: str | None = None
+    """Folder under `output_root`; None is the table's stem."""
+    output_root: str = "outputs"
+    model: ModelConfig = field(default_factory=SdxlModel)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    seed: int = 0
+    """Seed of the job; each image's own is derived from it, the row key and the image index."""
+    seeds: Any = None
+    """A list, or a range such as 0..99 with both ends: every row with every seed."""
+    images_per_prompt: int = 1
+    batch_size: int = 1
+    """Images denoised together."""
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    timeout: TimeoutConfig = field(default_factory=TimeoutConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    on_change: OnChange = OnChange.refuse
+    limit: int | None = None
+    """Only the first so many rows."""
+
+    @property
+    def job_name(self) -> str:
+        """The name of the job's folder: `name`, or the table's file name without its suffixes."""
+        if self.name is not None:
+            return self.name
+        file_name = Path(self.table).name
+        return re.sub(r"(\.(csv|tsv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?$", "", file_name)
+
+    @property
+    def folder(self) -> Path:
+        """Where the job writes."""
+        return Path(self.output_root) / self.job_name
+
+    @property
+    def width(self) -> int:
+        """Pixels of an image whose row says nothing."""
+        return self.sampling.width or self.model.width
+
+    @property
+    def height(self) -> int:
+        """Pixels of an image whose row says nothing."""
+        return self.sampling.height or self.model.height
+
+    def seed_values(self) -> Sequence[int] | None:
+        """`seeds` as numbers, in order; None where every image derives its own."""
+        if self.seeds is None:
+            return None
+        if isinstance(self.seeds, str) and (match := _SEED_RANGE.fullmatch(self.seeds)):
+            return range(int(match[1]), int(match[2]) + 1)
+        return list(self.seeds)
+
+    def validated(self) -> JobConfig:
+        """Return the config itself, or raise one `ConfigError` that lists every problem."""
+        problems = list(self.problems())
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each setting that is out of range, of the parts as well."""
+        yield from self._name_problems()
+        values = {
+            "seed": sampling_problem("seed", self.seed),
+            "images_per_prompt": sampling_problem("images_per_prompt", self.images_per_prompt),
+            "batch_size": number_problem(self.batch_size, 1, 1024, whole=True),
+            "seeds": self._seeds_problem(),
+        }
+        if self.limit is not None:
+            values["limit"] = number_problem(self.limit, 1, 2**53, whole=True)
+        yield from _prefixed("", values, self)
+        parts = (self.model, self.device, self.sampling, self.reading, self.images)
+        for part in (*parts, self.retry, self.timeout, self.stop):
+            yield from part.problems()
+
+    def _name_problems(self) -> Iterator[str]:
+        if not self.table:
+            yield "table is empty: name the prompt table, table=prompts.csv."
+            return
+        name = self.job_name
+        if name in ("", ".", "..") or name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
+            yield (
+                f"name={name!r} would leave {self.output_root!r} or hide in it: "
+                "it is the name of one folder, without / and without a dot in front."
+            )
+
+    def _seeds_problem(self) -> str | None:
+        if self.seeds is None:
+            return None
+        if not isinstance(self.seeds, (str, list, tuple, range)) or (
+            isinstance(self.seeds, str) and not _SEED_RANGE.fullmatch(self.seeds)
+        ):
+            return _SEEDS_FORM
+        values = self.seed_values() or ()
+        if not values:
+            return "holds no seed"
+        ends = (values[0], values[-1]) if isinstance(values, range) else values
+        if any(sampling_problem("seed", value) for value in ends):
+            return f"holds something that is not a whole number from 0 to {SEED_LIMIT - 1}"
+        if not isinstance(values, range) and len(set(values)) < len(values):
+            return "holds a seed twice"
+        if self.images_per_prompt != 1:
+            return "does not go together with images_per_prompt above 1: each seed is one image"
+        return None
+
+
+def plain(value: Any) -> Any:
+    """Return a config as dicts, lists, numbers and strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, (range, Path)) else value

@@ -1,0 +1,112 @@
+"""Every error batchgen raises on purpose, and the exit code each one ends a command with.
+
+    BatchgenError
+    ├── Refused                 2: nothing was started, nothing was changed
+    │   ├── ConfigError         a key, a type, a range; lists every problem at once
+    │   ├── TableError          the prompt table, with row, column and value
+    │   ├── FolderError         the job's folder cannot be used as asked
+    │   │   ├── JobInUse        another process is at work in it
+    │   │   └── JobChanged      what is in it was made with other settings
+    │   ├── ModelError          model files missing, incomplete or unsafe
+    │   └── DeviceError         no such device, or one too small for the model
+    ├── CircuitOpen             4: too many failures in a row, or the device is lost
+    ├── Stopped                 75: ended early, the same command goes on
+    │   ├── TableChanged        the table was edited while the job read it
+    │   ├── StorageError        disk full, quota, read-only, I/O error
+    │   └── DeviceHung          a batch ran past `timeout.batch_s`
+    └── ImageError              one image or batch; the job goes on
+        ├── DeviceOutOfMemory   climbs the memory ladder
+        ├── DeviceLost          opens the circuit at once
+        ├── BlankImage          black, constant or NaN pixels
+        └── ProcessDied         the process died while it made this image alone
+
+Anything else that escapes is a bug and is shown with its traceback.
+"""
+
+
+class BatchgenError(Exception):
+    """Base of all errors that are batchgen's to report; the message is for the user."""
+
+    exit_code = 1
+
+
+class Refused(BatchgenError):
+    """The request cannot be honoured; nothing was started and nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(Refused):
+    """One or more settings are wrong; `problems` holds a sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class TableError(Refused):
+    """The prompt table cannot be read as it stands; names row, column and value."""
+
+
+class FolderError(Refused):
+    """The job's folder cannot be used as asked."""
+
+
+class JobInUse(FolderError):
+    """Another process is at work in the folder; names its host, process and age."""
+
+
+class JobChanged(FolderError):
+    """The folder holds images made with other settings; the message is the difference."""
+
+
+class ModelError(Refused):
+    """Model files are missing, incomplete or in a format that is not safe to load."""
+
+
+class DeviceError(Refused):
+    """The device asked for is not there, or is no place for this model."""
+
+
+class CircuitOpen(BatchgenError):
+    """The job stopped because failures ran on or the device was lost."""
+
+    exit_code = 4
+
+
+class Stopped(BatchgenError):
+    """The job ended early with all its commits kept; the same command goes on."""
+
+    exit_code = 75
+
+
+class TableChanged(Stopped):
+    """The table was edited while the job was reading it."""
+
+
+class StorageError(Stopped):
+    """The folder cannot be written: disk full, quota, read-only or an I/O error."""
+
+
+class DeviceHung(Stopped):
+    """A batch ran past `timeout.batch_s`; only the end of the process frees the device."""
+
+
+class ImageError(BatchgenError):
+    """An image or its batch could not be made; the job records it and goes on."""
+
+
+class DeviceOutOfMemory(ImageError):
+    """The device had no room for the batch."""
+
+
+class DeviceLost(ImageError):
+    """The device does not answer any more; no further batch can succeed."""
+
+
+class BlankImage(ImageError):
+    """The picture is black, of one colour, or was not finite before rounding."""
+
+
+class ProcessDied(ImageError):
+    """The process died on this image while it was made alone."""

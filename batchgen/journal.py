@@ -1,0 +1,74 @@
+"""The journal: one checksummed line per event, durable when `append` returns.
+
+A line is the CRC-32 of its JSON in 8 hexadecimal digits, a space, the JSON, a newline. A torn or
+damaged line is passed over when reading: what it would have said was never committed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from batchgen.storage import storage_errors, sync_folder
+
+logger = logging.getLogger(__name__)
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """An open journal file; every start of a job, and every seal, opens a new one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with storage_errors(path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+            sync_folder(path.parent)
+
+    def append(self, event: Event, *, durable: bool = True) -> None:
+        """Write one event; where `durable`, it outlives a loss of power once this returns."""
+        line = encode(event)
+        with storage_errors(self.path):
+            written = os.write(self._descriptor, line)
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            if durable:
+                os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; it stays where it is."""
+        os.close(self._descriptor)
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as a journal line."""
+    text = json.dumps(event, ensure_ascii=True, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def decode(line: bytes) -> Event | None:
+    """Return the event of a journal line, None for a line that is torn or damaged."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the whole events of a journal, in order."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            event = decode(line)
+            if event is None:
+                logger.warning("%s, line %d is torn; passed over", path, number)
+            else:
+                yield event

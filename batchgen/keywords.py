@@ -1,0 +1,59 @@
+"""A `JobConfig` from keyword arguments: names for groups, dicts for nested configs."""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import Enum
+from typing import Any, TypeVar
+
+from batchgen.config import MODELS, JobConfig, ModelConfig
+from batchgen.errors import ConfigError
+
+_Config = TypeVar("_Config")
+
+_GROUPS = {"device": "kind", "images": "format"}
+"""Configs that one word stands for, and the field it sets."""
+
+
+def config_from(settings: dict[str, Any]) -> JobConfig:
+    """Return a `JobConfig`. Raises `ConfigError` for names that do not exist."""
+    values = dict(settings)
+    if isinstance(values.get("model"), str):
+        values["model"] = _model(values["model"])
+    for name, key in _GROUPS.items():
+        if isinstance(values.get(name), str):
+            values[name] = {key: values[name]}
+    if "table" not in values:
+        raise ConfigError(["table is missing: name the prompt table, table='prompts.csv'."])
+    return _filled(JobConfig(table=str(values["table"])), values, "")
+
+
+def _model(name: str) -> ModelConfig:
+    if name not in MODELS:
+        raise ConfigError([f"model={name!r} is not one of {', '.join(MODELS)}."])
+    return MODELS[name]()
+
+
+def _filled(config: _Config, values: dict[str, Any], prefix: str) -> _Config:
+    """Return a copy of a config with some of its fields set."""
+    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    unknown = [f"{prefix}{name} is no setting; there are: {', '.join(names)}." for name in values
+               if name not in names]  # fmt: skip
+    if unknown:
+        raise ConfigError(unknown)
+    fitted = {
+        name: _fitted(getattr(config, name), value, f"{prefix}{name}")
+        for name, value in values.items()
+    }
+    return dataclasses.replace(config, **fitted)  # type: ignore[type-var]
+
+
+def _fitted(current: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(current) and isinstance(value, dict):
+        return _filled(current, value, f"{name}.")
+    if isinstance(current, Enum) and isinstance(value, str):
+        choices = type(current).__members__
+        if value not in choices:
+            raise ConfigError([f"{name}={value!r} is not one of {', '.join(choices)}."])
+        return choices[value]
+    return value

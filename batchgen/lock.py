@@ -1,0 +1,113 @@
+"""One process at a time in a job's folder.
+
+`flock` where the file system has it. Lustre and some NFS mounts do not, or keep it to one host;
+the file's content, with its heartbeat, guards those.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from batchgen.errors import FolderError, JobInUse
+from batchgen.storage import storage_errors
+
+STALE_S = 180.0
+"""A lock of another host whose heartbeat is older than this is left over from a dead process."""
+
+_NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+class FolderLock:
+    """Holds a job's folder from `with` to its end. Raises `JobInUse` where another process does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+        self._started = time.time()
+
+    def __enter__(self) -> FolderLock:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise FolderError(
+                f"{self._path} cannot be written: {error.strerror}. "
+                "Choose another output_root= or mend the permissions."
+            ) from error
+        try:
+            self._take()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        self.beat()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+    def beat(self) -> None:
+        """Write who holds the lock, and that it is alive."""
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": self._started,
+            "heartbeat": time.time(),
+        }
+        content = json.dumps(holder).encode()
+        with storage_errors(self._path):
+            os.pwrite(self._descriptor, content.ljust(512), 0)
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours_by_flock = True
+        except BlockingIOError:
+            raise JobInUse(self._message(self._holder())) from None
+        except OSError as error:
+            if error.errno not in _NO_FLOCK:
+                raise
+            is_ours_by_flock = False
+        holder = self._holder()
+        if holder and self._is_alive(holder, is_ours_by_flock=is_ours_by_flock):
+            raise JobInUse(self._message(holder))
+
+    def _holder(self) -> dict[str, Any]:
+        try:
+            holder = json.loads(os.pread(self._descriptor, 4096, 0).decode() or "{}")
+        except ValueError:
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    @staticmethod
+    def _is_alive(holder: dict[str, Any], *, is_ours_by_flock: bool) -> bool:
+        if holder.get("host") == socket.gethostname():
+            if is_ours_by_flock:
+                return False
+            try:
+                os.kill(int(holder.get("pid", 0)), 0)
+            except (OSError, ValueError):
+                return False
+            return int(holder["pid"]) != os.getpid()
+        return time.time() - float(holder.get("heartbeat", 0)) < STALE_S
+
+    def _message(self, holder: dict[str, Any]) -> str:
+        now = time.time()
+        age, beat = now - holder.get("started", now), now - holder.get("heartbeat", now)
+        return (
+            f"{self._path.parent.parent} is in use by process {holder.get('pid', '?')} on host "
+            f"{holder.get('host', '?')}, for {age:.0f} s, last heard of {beat:.0f} s ago. "
+            "Wait for it, stop it, or choose another name=."
+        )

@@ -1,0 +1,174 @@
+"""One batch through the pipeline, whatever it takes: the ladder, the split, the second look.
+
+The only place that catches everything: what a device can raise has no end.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory
+from batchgen.images import blank_reason
+from batchgen.ladder import Rung
+from batchgen.pipelines import Generation, Picture, Pipeline
+from batchgen.plan import Batch, Image
+
+logger = logging.getLogger(__name__)
+
+_FRAMES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the pipeline and what it gave."""
+
+    batch: Batch
+    """The images that were denoised together."""
+    generation: Generation
+    latency_s: float
+    """Seconds of the call divided by its images."""
+    rung: Rung
+    vae_float32: bool
+    """With the VAE raised to float32, after a blank picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A picture, and the call it came from."""
+
+    image: Image
+    position: int
+    """Its place in the batch, from 0."""
+    call: Call
+
+    @property
+    def picture(self) -> Picture:
+        """The pixels."""
+        return self.call.generation.pictures[self.position]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An image that could not be made, alone or in a batch of `batch_size`."""
+
+    image: Image
+    error: BaseException
+    batch_size: int
+
+    @property
+    def traceback(self) -> str:
+        """The last frames of the error."""
+        return "".join(traceback.format_exception(self.error, limit=-_FRAMES))
+
+
+class Maker:
+    """Turns batches into pictures or failures; remembers the rung that works for a size.
+
+    `on_rung` hears of a rung that worked after the one below did not. `around` is entered with the
+    images of each call of the pipeline, and left when the call is over.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        rungs: dict[str, Rung],
+        *,
+        on_rung: Callable[[str, Rung], None],
+        around: Callable[[Sequence[Image]], AbstractContextManager[None]],
+    ) -> None:
+        self._pipeline = pipeline
+        self._rungs = rungs
+        self._on_rung = on_rung
+        self._around = around
+
+    def make(self, batch: Batch) -> Iterator[Made | Failed]:
+        """Yield an outcome for each pending image of a batch, in order.
+
+        A batch that fails is split until the culprit stands alone; its neighbours are made.
+        Raises `DeviceLost`, for which no image is to blame.
+        """
+        if not batch.pending:
+            return
+        rung = self._rungs.get(_size(batch), Rung())
+        most = rung.max_batch or len(batch.images)
+        if len(batch.images) > most:
+            for at in range(0, len(batch.images), most):
+                yield from self.make(Batch(batch.images[at : at + most]))
+            return
+        try:
+            outcomes = self._outcomes(batch, rung)
+        except DeviceLost:
+            raise
+        except DeviceOutOfMemory as error:
+            yield from self._climb(batch, rung, error)
+        except Exception as error:
+            yield from self._split(batch, error)
+        else:
+            yield from outcomes
+
+    def _climb(self, batch: Batch, rung: Rung, error: DeviceOutOfMemory) -> Iterator[Made | Failed]:
+        size, above = _size(batch), rung.next(len(batch.images))
+        if above is None:
+            yield from (Failed(image, error, len(batch.images)) for image in batch.pending)
+            return
+        logger.warning("out of memory at %s with %d images; now %s", size, len(batch.images), above)
+        self._rungs[size] = above
+        has_worked = False
+        for outcome in self.make(batch):
+            if isinstance(outcome, Made) and not has_worked:
+                has_worked = True
+                self._on_rung(size, self._rungs[size])
+            yield outcome
+        if not has_worked:
+            self._rungs[size] = rung
+
+    def _split(self, batch: Batch, error: Exception) -> Iterator[Made | Failed]:
+        if len(batch.images) == 1:
+            yield Failed(batch.images[0], error, 1)
+            return
+        logger.warning("a batch of %d failed and is split: %s", len(batch.images), error)
+        for half in batch.halves():
+            yield from self.make(half)
+
+    def _outcomes(self, batch: Batch, rung: Rung) -> list[Made | Failed]:
+        """Make a batch, once more with the VAE in float32 where a picture came out blank."""
+        first = self._call(batch, rung, float32=False)
+        blank = {i for i, image in enumerate(batch.images) if image.is_pending and _blank(first, i)}
+        second = first
+        if blank and not self._pipeline.vae_is_float32:
+            logger.warning("%d blank pictures; once more with the VAE in float32", len(blank))
+            second = self._call(batch, rung, float32=True)
+        return [
+            self._outcome(image, position, second if position in blank else first)
+            for position, image in enumerate(batch.images)
+            if image.is_pending
+        ]
+
+    @staticmethod
+    def _outcome(image: Image, position: int, call: Call) -> Made | Failed:
+        reason = _blank(call, position)
+        if reason:
+            return Failed(image, BlankImage(reason), len(call.batch.images))
+        return Made(image, position, call)
+
+    def _call(self, batch: Batch, rung: Rung, *, float32: bool) -> Call:
+        with self._around(batch.images):
+            started = time.perf_counter()
+            generation = self._pipeline.generate(batch.images, rung.decoding(float32=float32))
+            latency_s = (time.perf_counter() - started) / len(batch.images)
+        return Call(batch, generation, latency_s, rung, float32)
+
+
+def _blank(call: Call, position: int) -> str | None:
+    picture = call.generation.pictures[position]
+    return blank_reason(picture.pixels, is_finite=picture.is_finite)
+
+
+def _size(batch: Batch) -> str:
+    settings = batch.images[0].settings
+    return f"{settings.width}x{settings.height}"

@@ -1,0 +1,159 @@
+"""How far a job is: a bar on a terminal, a line now and then elsewhere, and status.json."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any
+
+from tqdm import tqdm
+
+from batchgen.errors import StorageError
+from batchgen.folder import JobFolder
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5.0
+LINE_S = 30.0
+
+
+class Progress:
+    """Counts what is done and failed; a thread of its own tells the terminal and status.json."""
+
+    def __init__(
+        self, folder: JobFolder, run_id: str, *, n_images: int, n_done: int, n_failed: int
+    ) -> None:
+        self._folder = folder
+        self._run_id = run_id
+        self._n_images, self._n_before = n_images, n_done + n_failed
+        self._n_done, self._n_failed = n_done, n_failed
+        self._failed_by_type: Counter[str] = Counter()
+        self._started = time.time()
+        self._state = "loading"
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._bar = tqdm(
+            total=n_images,
+            initial=self._n_before,
+            unit="image",
+            disable=not sys.stderr.isatty(),
+            smoothing=0.05,
+        )
+
+    @contextmanager
+    def started(self, beat: Callable[[], None]) -> Iterator[None]:
+        """Tell until the `with` block ends; `beat` is called with every heartbeat."""
+        self.write()
+        thread = threading.Thread(
+            target=self._keep_telling, args=(beat,), name="heartbeat", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+            self._bar.close()
+
+    @property
+    def n_done(self) -> int:
+        """Images that are committed."""
+        return self._n_done
+
+    @property
+    def n_failed(self) -> int:
+        """Images that failed and were not made since."""
+        return self._n_failed
+
+    @property
+    def n_left(self) -> int:
+        """Images neither done nor failed."""
+        return max(self._n_images - self._n_done - self._n_failed, 0)
+
+    def done(self, n: int) -> None:
+        """Count images that were committed."""
+        with self._lock:
+            self._n_done += n
+            self._bar.update(n)
+
+    def failed(self, error_type: str, *, was_failed: bool) -> None:
+        """Count a failure; an image that had failed before changes no total."""
+        with self._lock:
+            self._failed_by_type[error_type] += 1
+            if not was_failed:
+                self._n_failed += 1
+
+    def recovered(self) -> None:
+        """Take back a failure: the image was made after all."""
+        with self._lock:
+            self._n_failed -= 1
+
+    def enter(self, state: str) -> None:
+        """Say what the job is doing now: running, stopping, finished, stopped, broken."""
+        self._state = state
+        self.write()
+
+    def write(self) -> None:
+        """Write status.json."""
+        self._folder.write_json(self._folder.status_json, self.snapshot())
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the content of status.json; times are UTC."""
+        with self._lock:
+            seconds = max(time.time() - self._started, 1e-9)
+            n_made = self._n_done + self._n_failed - self._n_before
+            rate = max(n_made, 0) / seconds
+            return {
+                "state": self._state,
+                "run_id": self._run_id,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started": _utc(self._started),
+                "heartbeat": _utc(time.time()),
+                "n_images": self._n_images,
+                "n_done": self._n_done,
+                "n_failed": self._n_failed,
+                "n_left": self.n_left,
+                "failed_by_type": dict(self._failed_by_type),
+                "images_per_s": round(rate, 4),
+                "left_s": round(self.n_left / rate, 1) if rate else None,
+            }
+
+    def _keep_telling(self, beat: Callable[[], None]) -> None:
+        last_line = time.monotonic()
+        while not self._over.wait(HEARTBEAT_S):
+            try:
+                self.write()
+                beat()
+            except StorageError as error:  # the job's own next write meets it too, and stops
+                logger.warning("no heartbeat: %s", error)
+            if self._bar.disable and time.monotonic() - last_line >= LINE_S:
+                last_line = time.monotonic()
+                sys.stderr.write(f"{line(self.snapshot())}\n")
+
+
+def line(status: dict[str, Any]) -> str:
+    """Return a status in one line: done, failed, left, rate and time left."""
+    left_s = status["left_s"]
+    left = (
+        f"{left_s / 3600:.1f} h left"
+        if left_s and left_s >= 5400
+        else (f"{left_s / 60:.0f} min left" if left_s is not None else "time left unknown")
+    )
+    failed = f", {status['n_failed']} failed" if status["n_failed"] else ""
+    return (
+        f"{status['n_done']}/{status['n_images']} images{failed}, {status['n_left']} to go, "
+        f"{status['images_per_s']:.3g} images/s, {left}"
+    )
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,128 @@
+"""A finished image as a JSON record in the journal, and many of them as an Arrow table."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import time
+from collections.abc import Collection
+from typing import Any
+
+import pyarrow as pa
+
+from batchgen.columns import METADATA, carried_name
+from batchgen.images import RNG, Saved
+from batchgen.maker import Failed, Made
+from batchgen.plan import Image
+
+Record = dict[str, Any]
+"""Column name to JSON value; the table's own columns are under `carried`."""
+
+
+def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
+    """Return the row of a finished image; `of_job` brings what only the job knows."""
+    call = made.call
+    return {
+        **_settings(made.image),
+        "batch_id": call.batch.batch_id,
+        "batch_position": made.position,
+        "batch_size": len(call.batch.images),
+        "rung": str(call.rung),
+        "vae_float32": call.vae_float32,
+        "latency_s": call.latency_s,
+        "encode_s": call.generation.encode_s,
+        "denoise_s": call.generation.denoise_s,
+        "decode_s": call.generation.decode_s,
+        "peak_memory_bytes": call.generation.peak_memory_bytes,
+        "pixel_sha256": saved.pixel_sha256,
+        "file_sha256": saved.file_sha256,
+        "created_at": _now_us(),
+        "carried": encode_carried(made.image.carried),
+        **of_job,
+    }
+
+
+def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str) -> Record:
+    """Return the row of failures.parquet for an image that could not be made."""
+    return {
+        **_settings(failed.image),
+        "attempt": attempt,
+        "is_final": is_final,
+        "error_type": type(failed.error).__name__,
+        "message": str(failed.error),
+        "traceback": failed.traceback,
+        "batch_size": failed.batch_size,
+        "run_id": run_id,
+        "failed_at": _now_us(),
+    }
+
+
+def _settings(image: Image) -> Record:
+    settings = dataclasses.asdict(image.settings)
+    return {
+        "row_key": image.row_key,
+        "row_index": image.row_index,
+        "image_index": image.image_index,
+        "fingerprint": image.fingerprint,
+        "text": settings.pop("prompt"),
+        "rng": RNG,
+        **settings,
+    }
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def encode_carried(carried: dict[str, Any]) -> dict[str, Any]:
+    """Return the table's own columns of a row as JSON values, under their names in the metadata.
+
+    Types JSON has no exact form for (times, decimals, bytes) travel as an Arrow IPC stream.
+    """
+    return {carried_name(name): _encode(scalar) for name, scalar in carried.items()}
+
+
+def records_to_table(records: Collection[Record], to_schema: pa.Schema) -> pa.Table:
+    """Return records as a table; a column that a record does not have is null there."""
+    ours = {column.name for column in METADATA}
+    arrays = []
+    for field in to_schema:
+        if field.name in ours:
+            arrays.append(pa.array([record.get(field.name) for record in records], field.type))
+        else:
+            values = [record["carried"].get(field.name) for record in records]
+            arrays.append(_decode(values, field.type))
+    return pa.Table.from_arrays(arrays, schema=to_schema)
+
+
+def _is_json(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_float32(kind)
+        or pa.types.is_float64(kind)
+    )
+
+
+def _encode(scalar: Any) -> Any:
+    if not scalar.is_valid or _is_json(scalar.type):
+        return scalar.as_py()
+    batch = pa.record_batch([pa.repeat(scalar, 1)], names=["value"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return base64.b64encode(sink.getvalue().to_pybytes()).decode()
+
+
+def _decode(values: list[Any], kind: pa.DataType) -> Any:
+    if _is_json(kind):
+        return pa.array(values, kind)
+    null = pa.array([None], kind)
+    arrays = [null if value is None else _from_stream(value).cast(kind) for value in values]
+    return pa.concat_arrays(arrays) if arrays else pa.array([], kind)
+
+
+def _from_stream(text: str) -> Any:
+    with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+        return reader.read_next_batch().column(0)

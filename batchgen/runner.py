@@ -1,0 +1,254 @@
+"""One start of a job: lock, survey, refuse or go; then the worker, and order in the folder after.
+
+The order of writing is what makes a resume right: start in the journal, image files on disk,
+commit in the journal, parts, metadata.parquet. Whatever is cut off in between is made again.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchgen import pipelines
+from batchgen.backlog import Backlog, batches
+from batchgen.compaction import compact
+from batchgen.config import JobConfig, OnChange
+from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
+from batchgen.job import INSTANT_ROWS, Job, set_aside
+from batchgen.ledger import Ledger, read_contents
+from batchgen.lock import FolderLock
+from batchgen.progress import Progress
+from batchgen.space import refuse_if_full
+from batchgen.stopping import Stop
+from batchgen.table import Table
+from batchgen.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+_STATES = {0: "finished", 3: "finished", 4: "broken", 75: "stopped"}
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job ended with."""
+
+    folder: Path
+    n_images: int
+    """Images the table asks for."""
+    n_made: int
+    """Images this start committed."""
+    n_done: int
+    """Images that are finished, earlier ones included."""
+    n_failed: int
+    exit_code: int
+    """0 all done, 3 some images failed, 4 circuit open, 75 stopped early and resumable."""
+    message: str
+
+    @property
+    def n_left(self) -> int:
+        """Images neither done nor failed."""
+        return self.n_images - self.n_done - self.n_failed
+
+
+class PipelineCache:
+    """Keeps the last pipeline loaded, so that a grid of jobs loads its model once."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._pipeline: pipelines.Pipeline | None = None
+
+    def get(self, job: Job) -> pipelines.Pipeline:
+        """Return the pipeline of a job, loading it if the last one was another."""
+        key = (job.config.model, job.config.device, job.device)
+        if self._pipeline is None or self._key != key:
+            self.close()
+            self._pipeline = pipelines.load(job.config.model, job.config.device, job.device)
+            self._key = key
+        return self._pipeline
+
+    def close(self) -> None:
+        """Let go of the pipeline."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = None
+
+
+def run_job(config: JobConfig, cache: PipelineCache, stop: Stop) -> JobResult:
+    """Make what is left of a job, and return how it ended; the caller closes the cache.
+
+    Raises `Refused` where nothing was started. All else ends in a `JobResult`: what was committed
+    until then stays.
+    """
+    job = Job.identify(config)
+    n_finished = job.n_finished()
+    if n_finished is not None:
+        return JobResult(
+            folder=job.folder.root,
+            n_images=n_finished,
+            n_made=0,
+            n_done=n_finished,
+            n_failed=0,
+            exit_code=0,
+            message=f"{n_finished} images, all done before",
+        )
+    with ExitStack() as stack:
+        return _begin(job, stack).run(cache, stop)
+
+
+def _begin(job: Job, stack: ExitStack) -> _Start:
+    """Lock the folder, survey the table and refuse what must be refused, before anything else."""
+    folder, lock = job.folder, FolderLock(job.folder.lock)
+    table = job.open_table()
+    is_locked = folder.hidden.is_dir()
+    if is_locked:
+        stack.enter_context(lock)
+    contents = read_contents(folder)
+    backlog = job.survey(table, contents)
+    job.refuse_changes(backlog, contents)
+    refuse_if_full(folder, job.config, backlog.n_pending)
+    folder.create()
+    if not is_locked:
+        stack.enter_context(lock)
+        if read_contents(folder).last_sequence != contents.last_sequence:
+            raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
+    stack.enter_context(_logging_to(folder.log))
+    return _Start(job, table, backlog, lock)
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Append batchgen's messages to a file, times in UTC."""
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger("batchgen")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+class _Start:
+    """One start of a job, from the open ledger to the compacted folder."""
+
+    def __init__(self, job: Job, table: Table, backlog: Backlog, lock: FolderLock) -> None:
+        self._job = job
+        self._table = table
+        self._backlog = backlog
+        self._lock = lock
+        run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
+        self._ledger = Ledger(job.folder, run_id, table.carried)
+        if job.config.retry.failed:
+            self._ledger.record({"type": "forgive"})
+        self._aside = set_aside(self._ledger.facts, job.config)
+        self._n_before = backlog.n_images - backlog.n_pending - backlog.n_failed
+        self._progress = Progress(
+            job.folder,
+            run_id,
+            n_images=backlog.n_images,
+            n_done=self._n_before,
+            n_failed=backlog.n_failed,
+        )
+
+    def run(self, cache: PipelineCache, stop: Stop) -> JobResult:
+        """Make what is pending, put the folder in order, and say how it ended."""
+        error: BatchgenError | None = None
+        try:
+            with self._progress.started(self._lock.beat):
+                try:
+                    self._write_identity()
+                    if self._backlog.n_pending:
+                        self._make(cache, stop)
+                except Refused:
+                    raise
+                except BatchgenError as early:
+                    logger.exception("the job stops early")
+                    error = early
+                return self._leave(error, stop)
+        except Refused:
+            self._ledger.close()
+            raise
+
+    def _make(self, cache: PipelineCache, stop: Stop) -> None:
+        job, backlog = self._job, self._backlog
+        pipeline = cache.get(job)
+        self._progress.enter("running")
+        worker = Worker(job, self._ledger, self._progress, stop, self._aside)
+        todo = batches(self._table, job.config, job.identity, backlog, self._aside)
+        replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
+        with _crash_note(job.folder.crash_note(self._ledger.run_id)):
+            worker.work(todo, pipeline, replaces=replaces)
+
+    def _leave(self, error: BatchgenError | None, stop: Stop) -> JobResult:
+        """Seal and compact what there is, and sum up."""
+        self._progress.enter("stopping")
+        try:
+            self._ledger.close()
+            compact(self._job.folder, self._job.versions)
+            result = self._result(error, stop)
+            if result.exit_code == 0:
+                self._write_identity(finished=result)
+            self._progress.enter(_STATES[result.exit_code])
+        except StorageError as full:
+            self._ledger.abandon()
+            result = self._result(error or full, stop)
+        logger.info("%s", result.message)
+        return result
+
+    def _result(self, error: BatchgenError | None, stop: Stop) -> JobResult:
+        n_done, n_failed = self._progress.n_done, self._progress.n_failed
+        exit_code, message = 0, f"{n_done} images, all done"
+        if error is not None:
+            exit_code, message = error.exit_code, str(error)
+        elif self._progress.n_left:
+            exit_code, message = 75, f"stopped by {stop.reason}; the same command goes on"
+        elif n_failed:
+            exit_code, message = 3, f"{n_failed} images failed, see {self._job.folder.failures}"
+        return JobResult(
+            folder=self._job.folder.root,
+            n_images=self._backlog.n_images,
+            n_made=n_done - self._n_before,
+            n_done=n_done,
+            n_failed=n_failed,
+            exit_code=exit_code,
+            message=message,
+        )
+
+    def _write_identity(self, finished: JobResult | None = None) -> None:
+        content = self._job.as_json(self._table, self._backlog)
+        if finished is not None and self._backlog.n_rows <= INSTANT_ROWS:
+            stamp = self._table.stamp
+            content["finished"] = {
+                "stamp": self._job.finished_stamp(stamp.size_bytes, stamp.mtime_ns),
+                "n_images": finished.n_images,
+                "last_sequence": read_contents(self._job.folder).last_sequence,
+            }
+        self._job.folder.write_json(self._job.folder.job_json, content)
+
+
+@contextmanager
+def _crash_note(path: Path) -> Iterator[None]:
+    """Leave the stack of a fatal signal in a file; no file stays when the block ends."""
+    was_enabled = faulthandler.is_enabled()
+    with path.open("w") as note:
+        faulthandler.enable(note)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            if was_enabled:
+                faulthandler.enable()
+            path.unlink(missing_ok=True)

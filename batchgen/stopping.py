@@ -1,0 +1,87 @@
+"""When to stop although there is work left: signals, the clock, a device that hangs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from batchgen.errors import Stopped
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stop:
+    """Why the job should stop after the batch in flight; None while it should not."""
+
+    def __init__(self, max_hours: float | None) -> None:
+        self._ends = None if max_hours is None else time.monotonic() + max_hours * 3600
+        self._reason: str | None = None
+        self._is_signalled = False
+
+    @property
+    def reason(self) -> str | None:
+        """The reason in a few words."""
+        if self._reason is None and self._ends is not None and time.monotonic() >= self._ends:
+            self._reason = "stop.max_hours is over"
+        return self._reason
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Take SIGINT, SIGTERM and SIGUSR1 as a wish to stop; the second leaves at once.
+
+        Outside the main thread, where Python allows no handlers, this changes nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _heard(self, number: int, _: FrameType | None) -> None:
+        if self._is_signalled:
+            os._exit(Stopped.exit_code)
+        self._is_signalled = True
+        self._reason = signal.Signals(number).name
+
+
+class Watchdog:
+    """Ends the process when a batch takes too long: a stuck native call knows no other end.
+
+    `on_hang` is called first, from the watchdog's thread, to put on record what hung.
+    """
+
+    def __init__(self, batch_s: float | None, on_hang: Callable[[float], None]) -> None:
+        self._batch_s = batch_s
+        self._on_hang = on_hang
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the body of the `with` block."""
+        if self._batch_s is None:
+            yield
+            return
+        timer = threading.Timer(self._batch_s, self._bite)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _bite(self) -> None:
+        try:
+            self._on_hang(float(self._batch_s or 0))
+        finally:
+            os._exit(Stopped.exit_code)

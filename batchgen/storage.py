@@ -1,0 +1,73 @@
+"""Writing files so that they are there whole or not at all, and saying why when they cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchgen.errors import StorageError
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the body into a `StorageError` that names path, cause and free space."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(_cause(path, error)) from error
+
+
+def _cause(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        try:
+            free = f"{shutil.disk_usage(existing_parent(path)).free:,} bytes are free"
+        except OSError:
+            free = "free space unknown"
+        return (
+            f"{path}: {os.strerror(error.errno)}; {free}. "
+            "What is committed is safe: make room and start the same command again."
+        )
+    return (
+        f"{path}: {error.strerror or error}. What is committed is safe: "
+        "mend the file system and start the same command again."
+    )
+
+
+def existing_parent(path: Path) -> Path:
+    """Return the nearest folder above `path` that exists."""
+    for parent in (path, *path.resolve().parents):
+        if parent.is_dir():
+            return parent
+    return Path("/")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a hidden name, sync it, and rename it; sync the folder too.
+
+    Readers see the old file or the new one. Raises `StorageError`, and leaves no debris.
+    """
+    with storage_errors(path):
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder outlive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

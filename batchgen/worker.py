@@ -1,0 +1,203 @@
+"""The loop over batches: start, make, save, commit; failures, their retries, and the breaker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from batchgen import images
+from batchgen.backlog import SetAside
+from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, ProcessDied
+from batchgen.facts import Key
+from batchgen.images import Saved
+from batchgen.job import Job
+from batchgen.ladder import Rung
+from batchgen.ledger import PART_ROWS, Ledger
+from batchgen.maker import Failed, Made, Maker
+from batchgen.pipelines import Pipeline
+from batchgen.plan import Batch, Image
+from batchgen.progress import Progress
+from batchgen.records import Record, failure_record, image_record
+from batchgen.saver import Saver
+from batchgen.space import refuse_if_full
+from batchgen.stopping import Stop, Watchdog
+
+logger = logging.getLogger(__name__)
+
+_WAITING_IMAGES = 8
+_Item = TypeVar("_Item")
+
+
+class Worker:
+    """Makes batches with one pipeline and commits what comes of them."""
+
+    def __init__(
+        self, job: Job, ledger: Ledger, progress: Progress, stop: Stop, aside: SetAside
+    ) -> None:
+        self._job = job
+        self._ledger = ledger
+        self._progress = progress
+        self._stop = stop
+        self._attempts: dict[Key, int] = dict(aside.retries)
+        self._held: list[Failed] = []
+        self._again: list[Image] = []
+        self._failed_now: set[Key] = set()
+        self._in_flight: list[Key] = []
+        self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang)
+        self._n_unchecked = 0
+
+    def work(self, todo: Iterable[Batch], pipeline: Pipeline, *, replaces: bool) -> None:
+        """Make all batches, then what failed once more, until done or told to stop.
+
+        With `replaces`, images are withdrawn from the ledger before they are made again. What was
+        made is committed when this returns or raises. Raises `CircuitOpen`, and whatever disk and
+        table raise.
+        """
+        maker = Maker(pipeline, self._rungs(), on_rung=self._on_rung, around=self._around)
+        room = max(_WAITING_IMAGES, 2 * self._job.config.batch_size)
+        with Saver(self._save, self._commit, self._record_failure, room=room) as saver:
+            for batch in self._until_stopped(todo):
+                if replaces:
+                    self._ledger.withdraw([image.key for image in batch.pending])
+                self._make(batch, maker, saver)
+            self._release_held()
+            again, self._again = self._again, []
+            for image in self._until_stopped(again):
+                self._make(Batch((image,)), maker, saver)
+
+    def _until_stopped(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        for item in items:
+            if self._stop.reason is not None:
+                return
+            yield item
+
+    def _make(self, batch: Batch, maker: Maker, saver: Saver) -> None:
+        if self._is_condemned(batch):
+            return
+        made = []
+        try:
+            for outcome in maker.make(batch):
+                if isinstance(outcome, Made):
+                    self._release_held()
+                    made.append(outcome)
+                else:
+                    self._hold(outcome)
+        except DeviceLost as error:
+            raise CircuitOpen(
+                f"The device is lost: {error}. Look at `npu-smi info` and the log; no row is "
+                "charged with it."
+            ) from error
+        finally:
+            saver.submit(made)
+
+    def _is_condemned(self, batch: Batch) -> bool:
+        """Fail an image that killed its process as often as an image may fail."""
+        image = batch.images[0]
+        suspect = self._ledger.facts.suspects.get(image.key)
+        limit = self._job.config.retry.max_attempts
+        attempts = self._attempts.get(image.key, 0)
+        if len(batch.images) > 1 or suspect is None or attempts < limit:
+            return False
+        self._attempts[image.key] = attempts - 1
+        self._record_failure(
+            Failed(image, ProcessDied(f"the process died {attempts} times: {suspect.reason}"), 1)
+        )
+        return True
+
+    def _hold(self, failed: Failed) -> None:
+        """Take a failure in; it is charged only when a success shows that the device works."""
+        logger.warning("row %d failed: %s", failed.image.row_index, failed.error)
+        if failed.image.key in self._attempts:
+            self._record_failure(failed)
+            return
+        self._held.append(failed)
+        rows = {held.image.row_key for held in self._held}
+        if len(rows) >= self._job.config.retry.max_consecutive_failures:
+            self._held = []
+            raise CircuitOpen(
+                f"{len(rows)} rows in a run failed, the last, row {failed.image.row_index}, with "
+                f"{type(failed.error).__name__}: {failed.error}. Look at the device and at "
+                f"{self._job.folder.log}; no row is charged with it."
+            ) from failed.error
+
+    def _release_held(self) -> None:
+        """Charge the failures held back, and note them for another try."""
+        held, self._held = self._held, []
+        for failed in held:
+            self._record_failure(failed)
+            if self._attempts[failed.image.key] < self._job.config.retry.max_attempts:
+                self._again.append(failed.image)
+
+    def _record_failure(self, failed: Failed) -> None:
+        key = failed.image.key
+        attempt = self._attempts.get(key, 0) + 1
+        is_final = attempt >= self._job.config.retry.max_attempts
+        failure = failure_record(failed, attempt, is_final=is_final, run_id=self._ledger.run_id)
+        self._attempts[key] = attempt
+        self._ledger.record({"type": "fail", "failure": failure})
+        self._progress.failed(type(failed.error).__name__, was_failed=key in self._failed_now)
+        self._failed_now.add(key)
+
+    def _save(self, made: Made) -> Saved:
+        model = self._job.model
+        parameters = images.parameters_text(made.image.settings, model.name, model.revision)
+        path = self._job.folder.root / self._name(made.image)
+        return images.save(path, made.picture.pixels, parameters, self._job.config.images)
+
+    def _name(self, image: Image) -> str:
+        suffix = self._job.config.images.format.value
+        return self._job.folder.image_name(image.number, image.image_index, suffix)
+
+    def _commit(self, saved: list[tuple[Made, Saved]]) -> None:
+        self._ledger.commit([self._row(made, on_disk) for made, on_disk in saved])
+        for made, _ in saved:
+            if made.image.key in self._failed_now:
+                self._failed_now.discard(made.image.key)
+                self._progress.recovered()
+        self._progress.done(len(saved))
+        self._check_space(len(saved))
+
+    def _row(self, made: Made, saved: Saved) -> Record:
+        return image_record(
+            made,
+            saved,
+            {
+                "file_name": self._name(made.image),
+                "model": self._job.model.name,
+                "model_revision": self._job.model.revision,
+                "dtype": self._job.model.dtype,
+                "device": self._job.device.value,
+                "environment": self._job.identity.environment,
+                "attempt": self._attempts.get(made.image.key, 0) + 1,
+                "run_id": self._ledger.run_id,
+            },
+        )
+
+    def _check_space(self, n_committed: int) -> None:
+        self._n_unchecked += n_committed
+        if self._n_unchecked >= PART_ROWS:
+            self._n_unchecked = 0
+            refuse_if_full(self._job.folder, self._job.config, self._progress.n_left)
+
+    def _rungs(self) -> dict[str, Rung]:
+        rungs = self._ledger.facts.rungs
+        return {size: Rung.from_text(text) for size, text in rungs.items()}
+
+    def _on_rung(self, size: str, rung: Rung) -> None:
+        self._ledger.record({"type": "rung", "size": size, "rung": str(rung)})
+
+    @contextmanager
+    def _around(self, batch: Sequence[Image]) -> Iterator[None]:
+        """Put on record what is being made, and watch the clock, for one call of the pipeline."""
+        self._in_flight = [image.key for image in batch]
+        self._ledger.start(self._in_flight)
+        with self._watchdog.watching():
+            yield
+
+    def _on_hang(self, batch_s: float) -> None:
+        reason = f"{DeviceHung.__name__}: over timeout.batch_s={batch_s:g}"
+        logger.error("%s; images %s", reason, self._in_flight)
+        self._ledger.suspect(self._in_flight, reason)
+        self._progress.enter("stopped")

@@ -1,0 +1,407 @@
+"""SDXL through mindone on the small demo model: the pipeline's contract, with real MindSpore."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from batchgen.config import SCHEDULERS, DemoModel, DeviceConfig, DeviceKind, SdxlModel
+from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
+from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
+from batchgen.pipelines.machine import Machine
+from batchgen.plan import Image, Settings
+
+CPU = DeviceKind.cpu
+CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
+
+
+def image(**changes: Any) -> Image:
+    """A small image of two steps, but for what is changed."""
+    settings = dataclasses.replace(CAT, **changes)
+    return Image("0", 0, 0, settings, "0" * 16, 0, is_pending=True, carried={})
+
+
+def pixels(pipeline: Pipeline, *images: Image, **decoding: bool) -> NDArray[np.int16]:
+    """The pictures of one call, wide enough to subtract."""
+    pictures = pipeline.generate(images, Decoding(**decoding)).pictures
+    return np.stack([picture.pixels for picture in pictures]).astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sdxl.SdxlPipeline]:
+    """The demo model, loaded once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATCHGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        loaded = load(DemoModel(), DeviceConfig(), CPU)
+        assert isinstance(loaded, sdxl.SdxlPipeline)
+        yield loaded
+
+
+@pytest.fixture
+def decoder_calls(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[int, ...]]:
+    """The shape of whatever the VAE's decoder is given, call by call."""
+    shapes: list[tuple[int, ...]] = []
+    kind = type(pipeline._pipe.vae.decoder)
+    construct = kind.construct
+
+    def counted(self: Any, latents: Any, *rest: Any) -> Any:
+        shapes.append(latents.shape)
+        return construct(self, latents, *rest)
+
+    monkeypatch.setattr(kind, "construct", counted)
+    return shapes
+
+
+def failing_decoder(pipeline: sdxl.SdxlPipeline, patch: pytest.MonkeyPatch, text: str) -> None:
+    """Let the decoder fail with a text of MindSpore's."""
+
+    def construct(self: Any, *_: Any) -> Any:
+        raise RuntimeError(text)
+
+    patch.setattr(type(pipeline._pipe.vae.decoder), "construct", construct)
+
+
+def test_pictures_are_the_pipelines_own(pipeline: sdxl.SdxlPipeline) -> None:
+    """Embeddings, loop and decoding in parts give to the bit what one call of mindone gives."""
+    one, two = image(negative_prompt="dark", steps=3), image(prompt="a dog", seed=2, steps=3)
+    ours = pixels(pipeline, one, two)
+    pipeline._pipe.scheduler = sdxl.scheduler("euler", pipeline._scheduler_config)
+    floats = pipeline._pipe(
+        prompt_embeds=pipeline._embedded([one.settings, two.settings])["prompt_embeds"],
+        **{k: v for k, v in pipeline._embedded([one.settings, two.settings]).items()
+           if k != "prompt_embeds"},
+        num_inference_steps=3, guidance_scale=7.5, width=64, height=64, output_type="np",
+        generator=[np.random.default_rng(seed) for seed in (1, 2)],
+    )[0]  # fmt: skip
+    np.testing.assert_array_equal(ours, (floats * 255).round().astype(np.uint8))
+
+
+def test_prompt_is_encoded_as_the_pipeline_does(pipeline: sdxl.SdxlPipeline) -> None:
+    """With negative prompt, and with the zeros that stand for none."""
+    for negative in ("dark", ""):
+        ours = pipeline._embedded([image(prompt_2="a tree", negative_prompt=negative).settings])
+        theirs = pipeline._pipe.encode_prompt("a cat", "a tree", negative_prompt=negative or None)
+        names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
+                 "negative_pooled_prompt_embeds")  # fmt: skip
+        for name, wanted in zip(names, theirs, strict=True):
+            np.testing.assert_array_equal(ours[name].asnumpy(), wanted.asnumpy())
+
+
+def test_same_call_repeats_exactly(pipeline: sdxl.SdxlPipeline) -> None:
+    """Whatever was made in between."""
+    first = pixels(pipeline, image(), image(seed=2))
+    pixels(pipeline, image(prompt="else", seed=3), tiling=True)
+    np.testing.assert_array_equal(first, pixels(pipeline, image(), image(seed=2)))
+
+
+def test_picture_does_not_depend_on_its_neighbours(pipeline: sdxl.SdxlPipeline) -> None:
+    """Alone and in a batch of other prompts and seeds: the last bit of a pixel at most."""
+    others = (image(prompt="a very long story of a river", seed=5), image(seed=2))
+    alone = pixels(pipeline, image())
+    assert abs(pixels(pipeline, others[0], image(), others[1])[1] - alone[0]).max() <= 1
+
+
+@pytest.mark.parametrize("change", [{"prompt": "a red house"}, {"seed": 9}, {"prompt_2": "a dog"},
+                                    {"negative_prompt": "dark"}, {"guidance_scale": 3.0},
+                                    {"steps": 4}, {"scheduler": "ddim"}])  # fmt: skip
+def test_each_setting_shapes_the_picture(
+    pipeline: sdxl.SdxlPipeline, change: dict[str, Any]
+) -> None:
+    """Nothing that is recorded is without effect."""
+    difference = abs(pixels(pipeline, image(**change)) - pixels(pipeline, image()))
+    assert difference.mean() > 0.05
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_scheduler_repeats_exactly(pipeline: sdxl.SdxlPipeline, name: str) -> None:
+    """Each that is offered, noise of its own included, and finite."""
+    call = [image(scheduler=name, steps=3), image(scheduler=name, steps=3, seed=2)]
+    first = pipeline.generate(call).pictures
+    assert all(picture.is_finite for picture in first)
+    np.testing.assert_array_equal([one.pixels for one in first], pixels(pipeline, *call))
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_2m_sde", "lcm", "sasolver"])
+def test_noise_of_a_scheduler_is_the_images_own(pipeline: sdxl.SdxlPipeline, name: str) -> None:
+    """Drawn from the image's seed, in a batch as alone."""
+    one, other = image(scheduler=name, steps=3), image(scheduler=name, steps=3, seed=2)
+    assert abs(pixels(pipeline, other, one)[1] - pixels(pipeline, one)[0]).max() <= 1
+
+
+def test_tiling_really_tiles_and_is_off_again(
+    pipeline: sdxl.SdxlPipeline, decoder_calls: list[tuple[int, ...]]
+) -> None:
+    """At any size the decoder sees tiles only; the next call is whole again."""
+    whole = pixels(pipeline, image(width=128, height=128))
+    tiled = pixels(pipeline, image(width=128, height=128), tiling=True)
+    assert decoder_calls[0] == (1, 4, 16, 16)
+    assert len(decoder_calls) == 1 + 9
+    assert max(max(shape[2:]) for shape in decoder_calls[1:]) == 8
+    assert 0 < abs(whole - tiled).mean() < 40
+    np.testing.assert_array_equal(whole, pixels(pipeline, image(width=128, height=128)))
+    assert decoder_calls[-1] == (1, 4, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("latents", "tile"), [((8, 8), 4), ((16, 16), 8), ((16, 24), 12), ((128, 128), 64),
+                          ((96, 96), 48), ((256, 128), 64)]
+)  # fmt: skip
+def test_tiles_are_half_the_longer_side_at_most_512_pixels(
+    latents: tuple[int, int], tile: int
+) -> None:
+    """Always smaller than the picture; a quarter of one is a whole number of latents."""
+    assert sdxl.tile_size(*latents) == tile
+
+
+def test_slicing_decodes_one_at_a_time_and_is_off_again(
+    pipeline: sdxl.SdxlPipeline, decoder_calls: list[tuple[int, ...]]
+) -> None:
+    """The same pixels, but for the last bit, from one latent at a time."""
+    call = (image(), image(seed=2))
+    sliced = pixels(pipeline, *call, slicing=True)
+    assert [shape[0] for shape in decoder_calls] == [1, 1]
+    assert abs(pixels(pipeline, *call) - sliced).max() <= 1
+    assert [shape[0] for shape in decoder_calls] == [1, 1, 2]
+
+
+def test_float32_changes_nothing_on_a_cpu(pipeline: sdxl.SdxlPipeline) -> None:
+    """The VAE computes in float32 there anyhow, and says so."""
+    assert pipeline.vae_is_float32
+    plain = pixels(pipeline, image())
+    np.testing.assert_array_equal(plain, pixels(pipeline, image(), float32=True))
+
+
+def test_vae_of_another_type_is_put_back(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float32 is for one call: it is set for the decoding and undone, after a failure too."""
+    ms, vae = pipeline._machine.ms, pipeline._pipe.vae
+    seen: list[Any] = []
+    monkeypatch.setattr(pipeline, "_upcasts", False)
+    wanted = pixels(pipeline, image())
+    latents = pipeline._denoised([CAT], pipeline._embedded([CAT]))
+    vae.to(dtype=ms.float16)
+    try:
+        with pipeline._rungs(latents, Decoding(float32=True)):
+            seen.append(vae.dtype)
+        seen.append(vae.dtype)
+        with pytest.raises(KeyError), pipeline._rungs(latents, Decoding(float32=True)):
+            raise KeyError
+        assert [*seen, vae.dtype] == [ms.float32, ms.float16, ms.float16]
+    finally:
+        vae.to(dtype=ms.float32)
+    assert abs(pixels(pipeline, image()) - wanted).max() <= 3
+
+
+def test_kept_embeddings_cost_nothing_and_change_nothing(pipeline: sdxl.SdxlPipeline) -> None:
+    """A prompt is encoded once for all its seeds."""
+    call = image(prompt="never seen before", negative_prompt="nor this")
+    before = pipeline.encoded
+    first = pipeline.generate([call])
+    second = pipeline.generate([call, image(prompt="never seen before", seed=3)])
+    assert pipeline.encoded == before + 2
+    assert first.encode_s > second.encode_s == 0.0
+    again = pipeline.generate([call])
+    np.testing.assert_array_equal(first.pictures[0].pixels, again.pictures[0].pixels)
+
+
+def test_only_the_latest_embeddings_are_kept(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of ten million prompts needs no more memory than one of ten."""
+    monkeypatch.setattr(sdxl, "KEPT_EMBEDDINGS", 2)
+    pipeline._embeddings.clear()
+    for prompt in ("one", "two", "one", "three"):
+        pipeline._embedding(prompt, None)
+    assert [key[0] for key in pipeline._embeddings] == ["one", "three"]
+
+
+def test_guidance_off_needs_no_negative_prompt(pipeline: sdxl.SdxlPipeline) -> None:
+    """At 1 and below it has no effect and is not even encoded."""
+    before = pipeline.encoded
+    call = image(prompt="lonely", negative_prompt="not encoded", guidance_scale=1.0)
+    first = pixels(pipeline, call)
+    assert pipeline.encoded == before + 1
+    other = image(prompt="lonely", negative_prompt="other", guidance_scale=0.0)
+    np.testing.assert_array_equal(first, pixels(pipeline, other))
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 128), (136, 72)])
+def test_size_is_the_one_asked_for(
+    pipeline: sdxl.SdxlPipeline, width: int, height: int
+) -> None:
+    """Any multiple of eight, upright or wide."""
+    assert pixels(pipeline, image(width=width, height=height)).shape == (1, height, width, 3)
+
+
+@pytest.mark.parametrize("prompt", ["", "城市夜景 🌃", "naïve\u0301 \x07 مرحبا"])
+def test_any_prompt_makes_a_picture(pipeline: sdxl.SdxlPipeline, prompt: str) -> None:
+    """No text of a table is beyond the tokenizer."""
+    assert pixels(pipeline, image(prompt=prompt)).std() > 10
+
+
+def test_long_prompt_is_warned_of_once_by_its_first_lost_word(
+    pipeline: sdxl.SdxlPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """77 tokens, two of them marks: the 76th word is the first that is not seen."""
+    prompt = " ".join(["cat"] * 75 + ["zebra", "tree"])
+    pixels(pipeline, image(prompt=prompt), image(prompt=prompt, seed=2))
+    pixels(pipeline, image(prompt=prompt, seed=3))
+    (record,) = caplog.records
+    assert "cut after 77 tokens" in record.getMessage()
+    assert "'zebra'" in record.getMessage()
+
+
+def test_word_that_is_cut_in_two_is_named_whole(
+    pipeline: sdxl.SdxlPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Spelt letter by letter, a word may begin inside and end outside."""
+    sdxl.warn_if_cut(" ".join(["cat"] * 73 + ["zebra"]), pipeline._pipe.tokenizer)
+    assert "'zebra'" in caplog.text
+
+
+def test_times_and_memory_are_measured(pipeline: sdxl.SdxlPipeline) -> None:
+    """Each part took a while, and the process has a size."""
+    generation = pipeline.generate([image(prompt="what time is it")])
+    assert min(generation.encode_s, generation.denoise_s, generation.decode_s) > 0.001
+    assert 10**8 < generation.peak_memory_bytes < 10**11
+
+
+def test_nan_is_told_of_the_picture_that_has_it(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found before rounding hides it; neighbours stay good."""
+    ms = pipeline._machine.ms
+    decoded = np.full((3, 3, 64, 64), 0.5, np.float32)
+    decoded[1, 0, 7, 7], decoded[2, 0, 0, 0] = np.nan, np.inf
+    monkeypatch.setattr(pipeline._pipe.vae, "decode", lambda *_, **__: (ms.tensor(decoded),))
+    pictures = pipeline.generate([image(seed=n) for n in range(3)]).pictures
+    assert [picture.is_finite for picture in pictures] == [True, False, False]
+    assert pictures[0].pixels.min() == 191
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Allocate device memory failed, alloc size:1073741824B", DeviceOutOfMemory),
+        ("wait for compute device to finish failed, runtime result = 507010.", DeviceLost),
+        ("The kernel Odd unregistered.", RuntimeError),
+    ],
+)
+def test_failure_is_called_by_its_name_and_leaves_no_trace(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch, text: str, kind: type[Exception]
+) -> None:
+    """The ladder, the circuit or the row; the VAE is as it was, and the next batch is good."""
+    wanted = pixels(pipeline, image())
+    with monkeypatch.context() as patch:
+        failing_decoder(pipeline, patch, text)
+        with pytest.raises(kind) as caught:
+            pixels(pipeline, image(), slicing=True, tiling=True)
+    assert text in str(caught.value.__cause__ or caught.value)
+    np.testing.assert_array_equal(wanted, pixels(pipeline, image()))
+
+
+def test_failing_operator_is_blamed_on_its_own_batch(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MindSpore may report it later; it is waited for, and the next batch never hears of it."""
+    ms = pipeline._machine.ms
+    kind = type(pipeline._pipe.unet)
+    construct = kind.construct
+
+    def faulty(self: Any, *arguments: Any, **options: Any) -> Any:
+        ms.ops.gather(ms.tensor([1.0, 2.0]), ms.tensor([7]), 0)
+        return construct(self, *arguments, **options)
+
+    wanted = pixels(pipeline, image())
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "construct", faulty)
+        with pytest.raises(RuntimeError, match="Gather"):
+            pixels(pipeline, image())
+    np.testing.assert_array_equal(wanted, pixels(pipeline, image()))
+
+
+def test_stragglers_are_taken_out(
+    pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An out-of-memory that comes after an innocent-looking error is the batch's real failure."""
+    late = [RuntimeError("Malloc device memory failed, size[1]"), RuntimeError("another")]
+
+    def synchronize() -> None:
+        if late:
+            raise late.pop(0)
+
+    with monkeypatch.context() as patch:
+        failing_decoder(pipeline, patch, "first")
+        patch.setattr(pipeline, "_denoised", lambda *_: pytest.fail("never reached"))
+        patch.setattr(pipeline._machine, "stragglers", lambda: Machine.stragglers(machine))
+        machine = pipeline._machine
+        patch.setattr(machine, "synchronize", synchronize)
+        with pytest.raises(DeviceOutOfMemory):
+            pipeline.generate([image()])
+    assert "another" in caplog.text
+
+
+def test_threads_keep_their_cores(pipeline: sdxl.SdxlPipeline) -> None:
+    """MindSpore stays on its core; whoever called is free again, to save on all of them."""
+    before = os.sched_getaffinity(0)
+    with pipeline._machine.at_work():
+        assert len(os.sched_getaffinity(0)) == 1
+    pixels(pipeline, image())
+    assert os.sched_getaffinity(0) == before
+
+
+def test_missing_tensor_is_refused(pipeline: sdxl.SdxlPipeline, tmp_path: Path) -> None:
+    """Mindone would draw it at random, and a night of noise would look like a success."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    file = folder / "text_encoder/model.safetensors"
+    tensors = load_file(file)
+    del tensors["text_model.encoder.layers.0.layer_norm1.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    model = SdxlModel(path=str(folder), variant=None, full_size=False)
+    with pytest.raises(ModelError, match=r"text_encoder lacks .*layers.0.layer_norm1"):
+        load(model, DeviceConfig(), CPU)
+
+
+def test_tensor_of_another_shape_is_refused(pipeline: sdxl.SdxlPipeline, tmp_path: Path) -> None:
+    """Weights of another model under the right names."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    file = folder / "vae/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors["decoder.conv_in.weight"] = tensors["decoder.conv_in.weight"][:, :, :1, :1].copy()
+    save_file(tensors, file, metadata={"format": "pt"})
+    model = SdxlModel(path=str(folder), variant=None, full_size=False)
+    with pytest.raises(ModelError, match="decoder.conv_in"):
+        load(model, DeviceConfig(), CPU)
+
+
+def test_users_own_model_is_loaded_by_its_path(
+    pipeline: sdxl.SdxlPipeline, tmp_path: Path
+) -> None:
+    """With a variant: the same files under the same names but one word, the same pixels."""
+    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    for file in folder.rglob("*.safetensors"):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    own = load(SdxlModel(path=str(folder), full_size=False), DeviceConfig(), CPU)
+    np.testing.assert_array_equal(pixels(own, image()), pixels(pipeline, image()))
+    own.close()
+
+
+@pytest.mark.skipif(Path("/dev/davinci0").exists(), reason="needs a machine without an NPU")
+def test_machine_without_an_npu_is_refused_in_one_line() -> None:
+    """Cause and cure, not MindSpore's page of text."""
+    with pytest.raises(DeviceError, match=r"set_env\.sh.*device\.kind=cpu") as caught:
+        Machine(DeviceConfig(), DeviceKind.ascend)
+    assert "\n" not in str(caught.value)
