@@ -74,7 +74,8 @@ class Backlog:
     n_rows: int = 0
     n_images: int = 0
     """Of the first `limit` rows."""
-    n_failed: int = 0
+    failed: set[int] = field(default_factory=set)
+    """In-memory keys of the images that are out of attempts."""
     n_taken: int = 0
     """Finished images whose row is no longer in the table."""
     n_changed: int = 0
@@ -91,6 +92,11 @@ class Backlog:
         default_factory=lambda: np.zeros(0, dtype=np.uint32)
     )
     """Numbers that finished images hold which do not stand at that row, sorted."""
+
+    @property
+    def n_failed(self) -> int:
+        """Images that are out of attempts."""
+        return len(self.failed)
 
     @property
     def n_pending(self) -> int:
@@ -133,7 +139,7 @@ class _Survey:
         self._config = config
         self._identity = identity
         self._finished = finished
-        self._aside_keys = _keys_of(aside.failed)
+        self._aside_keys = hashed_keys(aside.failed)
         self._limit = config.limit or np.iinfo(np.int64).max
         self._is_found = np.zeros(len(finished.key), dtype=bool)
         self._is_home = np.zeros(len(finished.key), dtype=bool)
@@ -153,7 +159,7 @@ class _Survey:
         self._pending.append(is_wanted & ~is_done & ~is_failed)
         self._note_numbers(rows, columns, at, is_found)
         self._count(rows, columns, is_wanted)
-        self.backlog.n_failed += int(np.count_nonzero(is_failed))
+        self.backlog.failed |= set(columns.key[is_failed].tolist())
 
     def result(self) -> Backlog:
         """Return what the pass found."""
@@ -261,7 +267,7 @@ def batches(
         return
     window = window_rows(config)
     alone: list[Image] = []
-    aside_keys = _keys_of({**aside.retries, **aside.failed})
+    aside_keys = hashed_keys({**aside.retries, **aside.failed})
     chunks = table.chunks(first_window * window, chunk_rows(config))
     for rows in whole_windows(chunks, window):
         pending = backlog.pending_in(
@@ -334,9 +340,10 @@ def _images(
     return [replace(image, number=backlog.number(image.row_index)) for image in images]
 
 
-def _keys_of(images: dict[tuple[str, int], int]) -> Hashes:
+def hashed_keys(images: Iterable[tuple[str, int]]) -> Hashes:
     """Return the in-memory keys of images named by row key and image index."""
-    if not images:
+    named = list(images)
+    if not named:
         return np.zeros(0, dtype=np.uint64)
-    row_keys, indexes = zip(*images, strict=True)
+    row_keys, indexes = zip(*named, strict=True)
     return image_keys(text_hashes(pa.array(row_keys)), np.array(indexes, dtype=np.int64))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from batchgen.compose import Composer
     from batchgen.grid import Point
 
+_NOT_ALL_WELL = 3
 _OVERRIDES = "settings as key=value, such as table=prompts.csv sampling.steps=30"
 
 
@@ -71,6 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, download):
         command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
         command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    status = commands.add_parser("status", help="how a job is doing, or all of them")
+    status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
+    status.set_defaults(command=_status)
+    verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
+    verify.add_argument("folder", type=Path)
+    verify.add_argument("--repair", action="store_true", help="set right what can be")
+    verify.set_defaults(command=_verify)
+    repro = commands.add_parser("repro", help="make an image again and compare the pixels")
+    repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
+    repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
+    repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
+    repro.set_defaults(command=_repro)
     return parser
 
 
@@ -153,6 +167,44 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{point.folder_name}  {point.label}")
         print("\n".join(f"  {line}" for line in forecast(point.as_job())))
     return max(codes, default=0)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from batchgen.overview import overview
+
+    for line in overview(options.folder):
+        print(line)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from batchgen.folder import JobFolder
+    from batchgen.verification import repair, verify
+
+    findings = (repair if options.repair else verify)(JobFolder(options.folder))
+    for line in findings.lines():
+        print(line)
+    if options.repair and not findings.is_clean:
+        print("repaired; start the job again to make what is missing")
+        return 0
+    return 0 if findings.is_clean else _NOT_ALL_WELL
+
+
+def _repro(options: argparse.Namespace) -> int:
+    from batchgen.folder import JobFolder
+    from batchgen.reproduction import original_in_job, original_of_file, reproduce
+
+    if options.path.is_dir() and options.row is None:
+        raise ConfigError([f"{options.path} is a folder: say which image, --row KEY."])
+    original = (
+        original_in_job(JobFolder(options.path), options.row, options.image)
+        if options.path.is_dir()
+        else original_of_file(options.path)
+    )
+    comparison = reproduce(original)
+    for line in comparison.lines:
+        print(line)
+    return 0 if comparison.is_same else _NOT_ALL_WELL
 
 
 def _download(options: argparse.Namespace) -> int:

@@ -116,8 +116,8 @@ In metadata.parquet the table's own columns follow: plain Parquet types stay, te
 nested values become JSON text. A name that is taken, or that would mislead the ImageFolder reader
 of `datasets` (`image`, and names that end in `_file_name`), is prefixed with `table_`.
 
-The file's key-value metadata holds `batchgen.versions` (JSON: the software that made the images)
-and `batchgen.ledger` (JSON: what a resume needs to know).
+The file's key-value metadata holds `batchgen.versions` (JSON: the software behind each value of
+`environment`) and `batchgen.ledger` (JSON: what a resume needs to know).
 """
 
 

@@ -16,16 +16,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batchgen.backlog import Finished
+from batchgen.backlog import Finished, hashed_keys
 from batchgen.columns import FAILURES, METADATA, schema
 from batchgen.errors import FolderError
 from batchgen.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.folder import JobFolder
-from batchgen.ledger import NOTES, Contents, Source, read_contents, sealed_parquet
+from batchgen.ledger import (
+    NOTES,
+    Contents,
+    Source,
+    read_contents,
+    remove_covered,
+    sealed_parquet,
+)
 from batchgen.records import records_to_table
 from batchgen.storage import storage_errors
 
 VERSIONS = b"batchgen.versions"
+"""Key of the software behind each environment, as JSON."""
 
 _STRETCH = 65536
 _ORDER: Any = [("row_index", "ascending"), ("image_index", "ascending")]
@@ -55,10 +63,7 @@ def _withdrawn_after(contents: Contents, sequence: int) -> Hashes:
     keys = [
         key for source in contents.sources if source.sequence > sequence for key in source.voids
     ]
-    if not keys:
-        return np.zeros(0, dtype=np.uint64)
-    row_keys, indexes = zip(*keys, strict=True)
-    return image_keys(text_hashes(pa.array(row_keys)), np.array(indexes, dtype=np.int64))
+    return hashed_keys(keys)
 
 
 def _keys(table: pa.Table) -> Hashes:
@@ -70,20 +75,14 @@ def _keys(table: pa.Table) -> Hashes:
 def n_committed(contents: Contents) -> int:
     """Return how many images are committed and not withdrawn."""
     if not any(source.voids for source in contents.sources):
-        return sum(_n_rows(source) for source in contents.sources)
+        return sum(source.n_rows for source in contents.sources)
     columns = ["row_key", "image_index"]
     return sum(table.num_rows for _, table in live_tables(contents, columns))
 
 
-def _n_rows(source: Source) -> int:
-    if source.unsealed is not None:
-        return len(source.unsealed.rows)
-    return int(pq.read_metadata(source.path).num_rows)
-
-
 def load_finished(contents: Contents) -> Finished:
     """Return what is done as sorted columns: 20 bytes an image."""
-    n_most = sum(_n_rows(source) for source in contents.sources)
+    n_most = sum(source.n_rows for source in contents.sources)
     key = np.empty(n_most, dtype=np.uint64)
     mark = np.empty(n_most, dtype=np.uint64)
     number = np.empty(n_most, dtype=np.uint32)
@@ -169,35 +168,40 @@ def _fitted(table: pa.Table, to_schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=to_schema)
 
 
-def compact(folder: JobFolder, versions: dict[str, str]) -> int:
-    """Merge all sealed files into metadata.parquet and failures.parquet; return the row count.
+def compact(folder: JobFolder, versions: dict[str, dict[str, str]]) -> None:
+    """Merge all sealed files into metadata.parquet and failures.parquet.
 
+    `versions` names the software behind each `environment` of the rows; earlier ones are kept.
     The caller holds the lock and has closed its journal.
     """
     contents = read_contents(folder)
-    to_schema = merged_schema(contents)
-    notes = {"covers": contents.last_sequence, "facts": contents.facts.as_json()}
-    key_value = {NOTES: json.dumps(notes).encode(), VERSIONS: json.dumps(versions).encode()}
-    n_rows = 0
-    with sealed_parquet(folder.metadata, to_schema, key_value) as writer:
-        for table in _in_order(contents, to_schema):
-            n_rows += table.num_rows
-            writer.write_table(table)
+    if any(source.path != folder.metadata for source in contents.sources):
+        to_schema = merged_schema(contents)
+        notes = {"covers": contents.last_sequence, "facts": contents.facts.as_json()}
+        known = {**read_versions(folder), **versions}
+        key_value = {NOTES: json.dumps(notes).encode(), VERSIONS: json.dumps(known).encode()}
+        with sealed_parquet(folder.metadata, to_schema, key_value) as writer:
+            for table in _in_order(contents, to_schema):
+                writer.write_table(table)
     _write_failures(folder, contents)
-    for source in contents.sources:
-        if source.path != folder.metadata:
-            with storage_errors(source.path):
-                source.path.unlink(missing_ok=True)
-    return n_rows
+    remove_covered(folder, contents.last_sequence)
+
+
+def read_versions(folder: JobFolder) -> dict[str, dict[str, str]]:
+    """Return the software behind each `environment` in metadata.parquet."""
+    if not folder.metadata.exists():
+        return {}
+    notes = pq.read_metadata(folder.metadata).metadata or {}
+    return dict(json.loads(notes.get(VERSIONS, b"{}")))
 
 
 def _in_order(contents: Contents, to_schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield all rows by row index and image index, a stretch of row indexes at a time."""
-    spans = [(source, *_span(source)) for source in contents.sources if _n_rows(source)]
+    spans = [(source, *_span(source)) for source in contents.sources if source.n_rows]
     if not spans:
         return
     last = max(span[2] for span in spans)
-    n_rows = sum(_n_rows(source) for source, *_ in spans)
+    n_rows = sum(source.n_rows for source, *_ in spans)
     step = max(1, (last + 1) * _STRETCH // n_rows)
     dead = {id(s): _withdrawn_after(contents, s.sequence) for s, *_ in spans}
     for first in range(0, last + 1, step):

@@ -27,6 +27,7 @@ RNG = "numpy-PCG64"
 
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _EXIF_LIMIT_BYTES = 65_000
+_PAIR = re.compile(r'([\w ]+): ("(?:\\.|[^\\"])*"|[^,]*)(?:, |$)')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
 
 
@@ -149,6 +150,39 @@ def parameters_of(path: Path) -> str | None:
     if not isinstance(comment, bytes):
         return None
     return comment.removeprefix(b"UNICODE\x00").decode("utf-16-be")
+
+
+def settings_of(parameters: str) -> tuple[Settings, str]:
+    """Return the settings and the model's name behind a `parameters` text of ours.
+
+    Line breaks in a prompt became spaces, so only one-line prompts come back exactly. Raises
+    `ImageError` for a text that says too little.
+    """
+    from batchgen.plan import Settings
+
+    *texts, last = parameters.split("\n")
+    pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
+    labels = {label: name for name, label in SCHEDULERS.items()}
+    try:
+        width, _, height = pairs["Size"].partition("x")
+        settings = Settings(
+            prompt=texts[0],
+            prompt_2=pairs.get("Prompt 2"),
+            negative_prompt="".join(texts[1:]).removeprefix("Negative prompt: "),
+            seed=int(pairs["Seed"]),
+            steps=int(pairs["Steps"]),
+            guidance_scale=float(pairs["CFG scale"]),
+            width=int(width),
+            height=int(height),
+            scheduler=labels[pairs["Sampler"]],
+        )
+    except (KeyError, ValueError, IndexError) as error:
+        raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error
+    return settings, pairs.get("Model", "")
+
+
+def _unquoted(value: str) -> str:
+    return str(json.loads(value)) if value.startswith('"') else value
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:

@@ -87,6 +87,7 @@ class Job:
         return {
             "batchgen": self.versions["batchgen"],
             "config": plain(self.config),
+            "model_class": type(self.config.model).__name__,
             "identity": self.description,
             "table": {
                 "path": str(table.path),

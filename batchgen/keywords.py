@@ -28,6 +28,17 @@ def config_from(settings: dict[str, Any]) -> JobConfig:
     return _filled(JobConfig(table=str(values["table"])), values, "")
 
 
+def config_of_job(content: dict[str, Any]) -> JobConfig:
+    """Return the config that a job.json records. Raises `ConfigError` for one from elsewhere."""
+    classes = {kind.__name__: kind for kind in MODELS.values()}
+    values = dict(content.get("config", {}))
+    kind = classes.get(str(content.get("model_class")))
+    if kind is None or not isinstance(values.get("model"), dict):
+        raise ConfigError([f"job.json names no model of ours: {content.get('model_class')!r}."])
+    values["model"] = _filled(kind(), values["model"], "model.")
+    return config_from(values)
+
+
 def _model(name: str) -> ModelConfig:
     if name not in MODELS:
         raise ConfigError([f"model={name!r} is not one of {', '.join(MODELS)}."])

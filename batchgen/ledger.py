@@ -90,6 +90,7 @@ class Source:
     path: Path
     unsealed: Unsealed | None
     voids: set[Key]
+    n_rows: int
 
     @property
     def run_id(self) -> str:
@@ -118,9 +119,11 @@ def read_contents(folder: JobFolder) -> Contents:
     """
     contents = Contents()
     if folder.metadata.exists():
-        notes = read_notes(folder.metadata)
-        contents.last_sequence = int(notes.get("covers", 0))
-        contents.sources.append(Source(contents.last_sequence, folder.metadata, None, set()))
+        notes, n_rows = read_notes(folder.metadata)
+        contents.last_sequence = int(notes["covers"])
+        contents.sources.append(
+            Source(contents.last_sequence, folder.metadata, None, set(), n_rows)
+        )
         contents.facts = Facts.from_json(notes["facts"])
     covered = contents.last_sequence
     parts = {n: path for n, path in _numbered(folder.parts, ".parquet") if n > covered}
@@ -147,11 +150,11 @@ def _numbered(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
             yield int(number), path
 
 
-def read_notes(path: Path) -> dict[str, Any]:
-    """Return what a Parquet file of the ledger says of itself."""
+def read_notes(path: Path) -> tuple[dict[str, Any], int]:
+    """Return what a Parquet file of the ledger says of itself, and how many rows it has."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        notes = json.loads(metadata[NOTES])
+        metadata = pq.read_metadata(path)
+        notes = dict(json.loads((metadata.metadata or {})[NOTES]))
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -159,14 +162,14 @@ def read_notes(path: Path) -> dict[str, Any]:
             f"{path} does not open as a file of batchgen's ({error}). "
             f"Run: batchgen verify --repair {path.parent}"
         ) from error
-    return notes if isinstance(notes, dict) else {}
+    return notes, metadata.num_rows
 
 
 def _add_part(contents: Contents, sequence: int, path: Path) -> None:
-    notes = read_notes(path)
+    notes, n_rows = read_notes(path)
     contents.facts = Facts.from_json(notes["facts"])
     voids = {(row_key, image_index) for row_key, image_index in notes["voids"]}
-    contents.sources.append(Source(sequence, path, None, voids))
+    contents.sources.append(Source(sequence, path, None, voids, n_rows))
 
 
 def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
@@ -174,18 +177,20 @@ def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
     for event in read_events(path):
         unsealed.apply(event)
         contents.facts.apply(event)
-    contents.sources.append(Source(sequence, path, unsealed, unsealed.voids))
+    n_rows = len(unsealed.rows)
+    contents.sources.append(Source(sequence, path, unsealed, unsealed.voids, n_rows))
 
 
 class Ledger:
     """The one writer of a job's commits; its methods may be called from any thread."""
 
-    def __init__(self, folder: JobFolder, run_id: str, carried: pa.Schema) -> None:
+    def __init__(self, folder: JobFolder, run_id: str, to_schema: pa.Schema) -> None:
+        """Open a new journal, and seal those that earlier starts left behind."""
         contents = read_contents(folder)
         self.facts = contents.facts
         self._folder = folder
         self.run_id = run_id
-        self._schema = schema(METADATA, carried)
+        self._schema = to_schema
         self._lock = threading.RLock()
         self._unsealed = Unsealed(schema=self._schema)
         self._sequence = contents.last_sequence + 1
@@ -294,6 +299,14 @@ def sealed_parquet(
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def remove_covered(folder: JobFolder, sequence: int) -> None:
+    """Delete the parts and journals that metadata.parquet covers."""
+    for place, suffix in ((folder.parts, ".parquet"), (folder.journals, ".jsonl")):
+        for number, path in list(_numbered(place, suffix)):
+            if number <= sequence:
+                _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -70,6 +70,14 @@ class FolderLock:
         with storage_errors(self._path):
             os.pwrite(self._descriptor, content.ljust(512), 0)
 
+    def probe(self) -> None:
+        """Raise `JobInUse` if another process holds the folder, and let go at once."""
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            self._take()
+        finally:
+            os.close(self._descriptor)
+
     def _take(self) -> None:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

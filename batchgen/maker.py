@@ -100,16 +100,22 @@ class Maker:
             for at in range(0, len(batch.images), most):
                 yield from self.make(Batch(batch.images[at : at + most]))
             return
-        try:
-            outcomes = self._outcomes(batch, rung)
-        except DeviceLost:
-            raise
-        except DeviceOutOfMemory as error:
-            yield from self._climb(batch, rung, error)
-        except Exception as error:
-            yield from self._split(batch, error)
+        outcomes = self._tried(batch, rung)
+        if isinstance(outcomes, DeviceOutOfMemory):
+            yield from self._climb(batch, rung, outcomes)
+        elif isinstance(outcomes, Exception):
+            yield from self._split(batch, outcomes)
         else:
             yield from outcomes
+
+    def _tried(self, batch: Batch, rung: Rung) -> list[Made | Failed] | Exception:
+        """Return the outcomes of a batch, or the error that prevented them."""
+        try:
+            return self._outcomes(batch, rung)
+        except DeviceLost:
+            raise
+        except Exception as error:
+            return error
 
     def _climb(self, batch: Batch, rung: Rung, error: DeviceOutOfMemory) -> Iterator[Made | Failed]:
         size, above = _size(batch), rung.next(len(batch.images))

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from batchgen.errors import StorageError
+from batchgen.facts import Key
 from batchgen.folder import JobFolder
 
 logger = logging.getLogger(__name__)
@@ -29,13 +30,21 @@ class Progress:
     """Counts what is done and failed; a thread of its own tells the terminal and status.json."""
 
     def __init__(
-        self, folder: JobFolder, run_id: str, *, n_images: int, n_done: int, n_failed: int
+        self,
+        folder: JobFolder,
+        run_id: str,
+        *,
+        n_images: int,
+        n_done: int,
+        failed_before: Counter[str],
     ) -> None:
+        """Start counting; `failed_before` are the images that are failed for good, by type."""
         self._folder = folder
         self._run_id = run_id
-        self._n_images, self._n_before = n_images, n_done + n_failed
-        self._n_done, self._n_failed = n_done, n_failed
-        self._failed_by_type: Counter[str] = Counter()
+        self._n_images, self._n_done = n_images, n_done
+        self._failed_before = failed_before
+        self._failed: dict[Key, str] = {}
+        self._n_before = n_done + failed_before.total()
         self._started = time.time()
         self._state = "loading"
         self._lock = threading.Lock()
@@ -71,30 +80,25 @@ class Progress:
     @property
     def n_failed(self) -> int:
         """Images that failed and were not made since."""
-        return self._n_failed
+        return self._failed_before.total() + len(self._failed)
 
     @property
     def n_left(self) -> int:
         """Images neither done nor failed."""
-        return max(self._n_images - self._n_done - self._n_failed, 0)
+        return max(self._n_images - self._n_done - self.n_failed, 0)
 
-    def done(self, n: int) -> None:
-        """Count images that were committed."""
+    def done(self, keys: Collection[Key]) -> None:
+        """Count images that were committed; one that had failed before has not any more."""
         with self._lock:
-            self._n_done += n
-            self._bar.update(n)
+            self._n_done += len(keys)
+            for key in keys:
+                self._failed.pop(key, None)
+            self._bar.update(len(keys))
 
-    def failed(self, error_type: str, *, was_failed: bool) -> None:
-        """Count a failure; an image that had failed before changes no total."""
+    def failed(self, key: Key, error_type: str) -> None:
+        """Count an image that failed; a second time changes the type only."""
         with self._lock:
-            self._failed_by_type[error_type] += 1
-            if not was_failed:
-                self._n_failed += 1
-
-    def recovered(self) -> None:
-        """Take back a failure: the image was made after all."""
-        with self._lock:
-            self._n_failed -= 1
+            self._failed[key] = error_type
 
     def enter(self, state: str) -> None:
         """Say what the job is doing now: running, stopping, finished, stopped, broken."""
@@ -109,7 +113,7 @@ class Progress:
         """Return the content of status.json; times are UTC."""
         with self._lock:
             seconds = max(time.time() - self._started, 1e-9)
-            n_made = self._n_done + self._n_failed - self._n_before
+            n_made = self._n_done + self.n_failed - self._n_before
             rate = max(n_made, 0) / seconds
             return {
                 "state": self._state,
@@ -120,9 +124,9 @@ class Progress:
                 "heartbeat": _utc(time.time()),
                 "n_images": self._n_images,
                 "n_done": self._n_done,
-                "n_failed": self._n_failed,
+                "n_failed": self.n_failed,
                 "n_left": self.n_left,
-                "failed_by_type": dict(self._failed_by_type),
+                "failed_by_type": dict(self._failed_before + Counter(self._failed.values())),
                 "images_per_s": round(rate, 4),
                 "left_s": round(self.n_left / rate, 1) if rate else None,
             }

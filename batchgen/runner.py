@@ -10,6 +10,7 @@ import faulthandler
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import pipelines
-from batchgen.backlog import Backlog, batches
-from batchgen.compaction import compact
+from batchgen.backlog import Backlog, batches, hashed_keys
+from batchgen.columns import METADATA, schema
+from batchgen.compaction import compact, merged_schema
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
 from batchgen.job import INSTANT_ROWS, Job, set_aside
@@ -112,6 +114,7 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
     contents = read_contents(folder)
     backlog = job.survey(table, contents)
     job.refuse_changes(backlog, contents)
+    merged_schema(contents, table.carried)  # refuses a column that changed its type
     refuse_if_full(folder, job.config, backlog.n_pending)
     folder.create()
     if not is_locked:
@@ -150,7 +153,7 @@ class _Start:
         self._backlog = backlog
         self._lock = lock
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-        self._ledger = Ledger(job.folder, run_id, table.carried)
+        self._ledger = Ledger(job.folder, run_id, schema(METADATA, table.carried))
         if job.config.retry.failed:
             self._ledger.record({"type": "forgive"})
         self._aside = set_aside(self._ledger.facts, job.config)
@@ -160,7 +163,7 @@ class _Start:
             run_id,
             n_images=backlog.n_images,
             n_done=self._n_before,
-            n_failed=backlog.n_failed,
+            failed_before=self._failed_for_good(),
         )
 
     def run(self, cache: PipelineCache, stop: Stop) -> JobResult:
@@ -175,12 +178,23 @@ class _Start:
                 except Refused:
                     raise
                 except BatchgenError as early:
-                    logger.exception("the job stops early")
+                    logger.info("the job stops early", exc_info=True)
                     error = early
                 return self._leave(error, stop)
         except Refused:
             self._ledger.close()
             raise
+
+    def _failed_for_good(self) -> Counter[str]:
+        """Count the images of this table that are out of attempts, by type of error."""
+        spent = list(self._aside.failed)
+        hashes = hashed_keys(spent).tolist()
+        failures = self._ledger.facts.failures
+        return Counter(
+            failures[key]["error_type"]
+            for key, image_key in zip(spent, hashes, strict=True)
+            if image_key in self._backlog.failed
+        )
 
     def _make(self, cache: PipelineCache, stop: Stop) -> None:
         job, backlog = self._job, self._backlog
@@ -197,7 +211,7 @@ class _Start:
         self._progress.enter("stopping")
         try:
             self._ledger.close()
-            compact(self._job.folder, self._job.versions)
+            compact(self._job.folder, {self._job.identity.environment: self._job.versions})
             result = self._result(error, stop)
             if result.exit_code == 0:
                 self._write_identity(finished=result)

@@ -71,7 +71,7 @@ DEMO_WORDS = (
 """Words that are one token to the demo's tokenizers; others are spelt."""
 
 DEMO_RECIPE: dict[str, Any] = {
-    "drawing": 2,
+    "drawing": 3,
     "gains": {"unet": {"attn2.to_out": 3.0, "add_embedding": 3.0}, "vae": {"conv_out": 0.7}},
     "words": DEMO_WORDS,
     "unet": UNET,

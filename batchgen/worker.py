@@ -43,7 +43,6 @@ class Worker:
         self._attempts: dict[Key, int] = dict(aside.retries)
         self._held: list[Failed] = []
         self._again: list[Image] = []
-        self._failed_now: set[Key] = set()
         self._in_flight: list[Key] = []
         self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang)
         self._n_unchecked = 0
@@ -137,8 +136,7 @@ class Worker:
         failure = failure_record(failed, attempt, is_final=is_final, run_id=self._ledger.run_id)
         self._attempts[key] = attempt
         self._ledger.record({"type": "fail", "failure": failure})
-        self._progress.failed(type(failed.error).__name__, was_failed=key in self._failed_now)
-        self._failed_now.add(key)
+        self._progress.failed(key, type(failed.error).__name__)
 
     def _save(self, made: Made) -> Saved:
         model = self._job.model
@@ -152,11 +150,7 @@ class Worker:
 
     def _commit(self, saved: list[tuple[Made, Saved]]) -> None:
         self._ledger.commit([self._row(made, on_disk) for made, on_disk in saved])
-        for made, _ in saved:
-            if made.image.key in self._failed_now:
-                self._failed_now.discard(made.image.key)
-                self._progress.recovered()
-        self._progress.done(len(saved))
+        self._progress.done([made.image.key for made, _ in saved])
         self._check_space(len(saved))
 
     def _row(self, made: Made, saved: Saved) -> Record:

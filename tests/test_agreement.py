@@ -66,5 +66,4 @@ def test_pictures_are_those_of_diffusers(
 
     error = float(np.mean((ours.astype(np.float64) - theirs) ** 2))
     psnr = 10 * np.log10(1 / error) if error else np.inf
-    print(f"{name}: {psnr:.1f} dB")
-    assert psnr >= 110
+    assert psnr >= 110, f"{name}: {psnr:.1f} dB"

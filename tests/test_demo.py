@@ -101,7 +101,8 @@ def test_known_words_are_one_token(folder: Path) -> None:
     assert tokenizer.model_max_length == 77
 
 
-def test_second_use_writes_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("cache")
+def test_second_use_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder is there, so that is it."""
     place = demo.folder()
     monkeypatch.setattr(demo, "_write", None)

@@ -121,13 +121,13 @@ def test_whole_copy_is_preferred_to_a_broken_one(home: Path) -> None:
     whole = write_model(home / "models" / NAME)
     assert weights.locate(SdxlModel()).resolve() == whole
     (whole / "model_index.json").unlink()
-    with pytest.raises(ModelError, match="vae/config.json is missing"):
+    with pytest.raises(ModelError, match=r"vae/config\.json is missing"):
         weights.locate(SdxlModel())
 
 
 def test_path_that_is_no_model_is_refused(home: Path) -> None:
     """The folder above the model is the usual slip."""
-    with pytest.raises(ModelError, match="has no model_index.json"):
+    with pytest.raises(ModelError, match=r"has no model_index\.json"):
         weights.locate(SdxlModel(path=str(home)))
 
 
@@ -148,7 +148,7 @@ def test_sharded_weights_pass_and_a_missing_shard_does_not(home: Path) -> None:
     (unet / "diffusion_pytorch_model.safetensors.index.fp16.json").write_text(json.dumps(index))
     weights.check(home / "model", "fp16")
     (unet / shards[1]).unlink()
-    with pytest.raises(ModelError, match="00002-of-00002.safetensors is missing"):
+    with pytest.raises(ModelError, match=r"00002-of-00002\.safetensors is missing"):
         weights.check(home / "model", "fp16")
 
 
@@ -176,7 +176,7 @@ def test_damaged_header_is_refused(home: Path, content: bytes) -> None:
     """Whatever the bytes are, the file is named."""
     file = write_model(home / "model") / "vae/diffusion_pytorch_model.fp16.safetensors"
     file.write_bytes(content)
-    with pytest.raises(ModelError, match="vae/.*cut off or damaged"):
+    with pytest.raises(ModelError, match=r"vae/.*cut off or damaged"):
         weights.check(home / "model", "fp16")
 
 
@@ -311,5 +311,5 @@ def test_download_takes_one_variant_states_the_licence_and_checks(
     assert "unet/diffusion_pytorch_model.safetensors" not in asked["allow_patterns"]
     (home / "downloaded/vae/config.json").unlink()
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(home / "downloaded"))
-    with pytest.raises(ModelError, match="vae/config.json"):
+    with pytest.raises(ModelError, match=r"vae/config\.json"):
         weights.download(SdxlModel())

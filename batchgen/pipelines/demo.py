@@ -136,17 +136,30 @@ def tokens(words: str) -> tuple[dict[str, int], list[str]]:
     Any text can be spelt: the first 512 tokens are the bytes, inside a word and at its end.
     """
     letters = list(_byte_letters().values())
-    names = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters)])
-    merges: dict[str, None] = {}
+    names = [*letters, *(f"{letter}</w>" for letter in letters)]
+    merges: list[tuple[str, str]] = []
     for word in words.split():
-        pieces = [*word[:-1], f"{word[-1]}</w>"]
-        start = pieces[0]
-        for piece in pieces[1:]:
-            merges[f"{start} {piece}"] = None
-            start += piece
-            names[start] = None
-    order = [*names, START, END]
-    return {name: number for number, name in enumerate(order)}, list(merges)
+        pieces = merged([*word[:-1], f"{word[-1]}</w>"], merges)
+        while len(pieces) > 1:
+            merges.append((pieces[0], pieces[1]))
+            pieces = [pieces[0] + pieces[1], *pieces[2:]]
+            names.append(pieces[0])
+    unique = dict.fromkeys([*names, START, END])
+    vocabulary = {name: number for number, name in enumerate(unique)}
+    return vocabulary, [" ".join(pair) for pair in merges]
+
+
+def merged(pieces: list[str], merges: list[tuple[str, str]]) -> list[str]:
+    """Pieces of a word after the merges that are known so far, the earlier before the later."""
+    for left, right in merges:
+        joined: list[str] = []
+        for piece in pieces:
+            if piece == right and joined and joined[-1] == left:
+                joined[-1] += piece
+            else:
+                joined.append(piece)
+        pieces = joined
+    return pieces
 
 
 def _byte_letters() -> dict[int, str]:

@@ -1,0 +1,56 @@
+# `make demo` and `make test` need nothing but a Python from 3.10 to 3.12 and a package index.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+  $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help demo test soak check format bench lock docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/.done: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python from 3.10 to 3.12 here; say make PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+demo: .venv/.done  ## run a real table through MindSpore and show what came of it
+	$(BIN)/batchgen run jobs=demo
+	@echo; echo "The pictures:"; find outputs/demo/images -name '*.png' | sort | head -20
+	@echo; echo "The first rows of outputs/demo/metadata.parquet:"
+	@$(BIN)/python -c "import batchgen; \
+	  columns = ['file_name', 'text', 'seed', 'steps', 'latency_s', 'peak_memory_bytes']; \
+	  print(batchgen.read_metadata('outputs/demo')[columns].head().to_string(max_colwidth=40))"
+
+test: .venv/.done  ## run the tests, real MindSpore included
+	$(BIN)/python -m pytest -q
+
+soak: .venv/.done  ## run the slow tests: a thousand images through hundreds of faults
+	$(BIN)/python -m pytest -q -m slow
+
+check: .venv/.done  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.done  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.done  ## print the ratios behind the performance claims
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/large_table.py
+
+docs: .venv/.done  ## print docs/metadata.md from the code
+	$(BIN)/python -m batchgen.columns > docs/metadata.md
+
+lock: .venv/.done  ## resolve the dependencies anew for every supported Python
+	printf "mindspore==2.7.1; python_version < '3.12'\n" > .venv/constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-annotate \
+	  --constraint .venv/constraints.txt --extra test --extra dev pyproject.toml -o requirements.lock
+
+clean:  ## remove what can be made again, but for outputs/
+	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
