@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+import batchgen
 from batchgen.config import JobConfig
+from batchgen.folder import JobFolder
 from batchgen.keywords import config_from
+from batchgen.runner import JobResult
 
 
 class WriteTable(Protocol):
@@ -55,3 +65,132 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.csv").write_text("id,prompt\na,a cat\nb,a dog\nc,a bird\n", encoding="utf-8")
     return tmp_path
+
+
+class WritePrompts(Protocol):
+    """Writes a small table and returns its path."""
+
+    def __call__(self, n_rows: int = 8, **changed: str) -> Path:
+        """Write t.csv: keys k0, k1, ..., prompts `prompt 0`, ... but for those in `changed`."""
+
+
+class RunJob(Protocol):
+    """Runs a small job in this process."""
+
+    def __call__(self, **settings: Any) -> JobResult:
+        """Run the job of `fake_config` over t.csv, in outputs/t."""
+
+
+class Started:
+    """A `batchgen run` in a process of its own."""
+
+    def __init__(self, process: ForkServerProcess, output: Path) -> None:
+        """Take a process that has been started and the file of its words."""
+        self.process = process
+        self._output = output
+
+    @property
+    def said(self) -> str:
+        """All it wrote to the terminal so far."""
+        return self._output.read_text() if self._output.exists() else ""
+
+    def exit_code(self) -> int:
+        """Wait for the end; minus the number of a signal that killed it."""
+        self.process.join(60)
+        assert self.process.exitcode is not None, "still running after a minute"
+        return self.process.exitcode
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, where there still is someone to get it."""
+        if self.process.is_alive() and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> int:
+        """`kill -9`, and return the exit code."""
+        self.send(signal.SIGKILL)
+        return self.exit_code()
+
+
+class StartCommand(Protocol):
+    """Starts `batchgen run` in a process of its own."""
+
+    def __call__(self, *overrides: str) -> Started:
+        """Run the job of `run_job`, with these overrides added."""
+
+
+@pytest.fixture
+def prompts(write_table: WriteTable) -> WritePrompts:
+    """Return a function that writes a table of numbered prompts, with a column to carry."""
+
+    def write(n_rows: int = 8, **changed: str) -> Path:
+        rows = [f"k{n},{changed.get(f'k{n}', f'prompt {n}')},note {n}\n" for n in range(n_rows)]
+        return write_table("id,prompt,note\n" + "".join(rows))
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> JobFolder:
+    """The folder of the job that `run_job` and `start` work at."""
+    return JobFolder(tmp_path / "outputs" / "t")
+
+
+@pytest.fixture
+def run_job(tmp_path: Path, fake_config: MakeConfig) -> RunJob:
+    """Return a function that runs the small job in this process."""
+
+    def run(**settings: Any) -> JobResult:
+        return batchgen.run(fake_config(tmp_path / "t.csv", **settings))
+
+    return run
+
+
+def _be_the_command(arguments: list[str], output: Path) -> None:
+    """Be the command line, with both streams in a file."""
+    from batchgen.cli import main
+
+    with output.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(main(arguments))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[StartCommand]:
+    """Return a function that starts the small job in a process of its own.
+
+    The processes are forked from a server that has imported batchgen and nothing else, so a start
+    takes a moment and a crash takes nobody with it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    parts = ("cli", "compose", "runner", "pipelines.fake")
+    context.set_forkserver_preload(["pytest", "pandas", *(f"batchgen.{part}" for part in parts)])
+    given = [f"table={tmp_path / 't.csv'}", f"output_root={tmp_path / 'outputs'}", "model=fake"]
+    given += ["sampling.width=64", "sampling.height=64"]
+    starts: list[Started] = []
+
+    def begin(*overrides: str) -> Started:
+        output = tmp_path / f"start-{len(starts)}.txt"
+        arguments = ["run", *given, *overrides]
+        process = context.Process(target=_be_the_command, args=(arguments, output))
+        process.start()
+        starts.append(Started(process, output))
+        return starts[-1]
+
+    yield begin
+    for started in starts:
+        started.kill()
+        started.process.close()
+
+
+def _wait_until(holds: Callable[[], object], timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], object]], None]:
+    """Return a function that waits until something holds, and fails when it does not."""
+    return _wait_until

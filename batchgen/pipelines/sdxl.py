@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 KEPT_EMBEDDINGS = 256
 """Prompts whose embeddings stay on the device: 0.3 MiB each for SDXL in float16."""
 
+SHOWN_CHARS = 80
+"""How much of a long prompt a warning quotes."""
+
 TILE = 64
 """Largest side of a decoded tile, in latents: 512 pixels."""
 
@@ -240,8 +243,10 @@ def warn_if_cut(prompt: str, tokenizer: Any) -> None:
     word = unseen[0] if is_whole or not seen else seen[-1] + unseen[0]
     logger.warning(
         "The prompt %r is cut after %d tokens: the model sees nothing from %r on.",
-        prompt, limit, word,
-    )  # fmt: skip
+        prompt if len(prompt) <= SHOWN_CHARS else prompt[: SHOWN_CHARS - 1] + "…",
+        limit,
+        word,
+    )
 
 
 def _denormalised(ms: Any, latents: Any, config: Any) -> Any:

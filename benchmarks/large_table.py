@@ -1,0 +1,129 @@
+"""Ten million rows: seconds and peak resident memory of `plan`, and of the start of a resume.
+
+    python benchmarks/large_table.py [--rows 10000000]
+
+Makes a CSV of ids, prompts and seeds, and a job in which 19 of 20 rows are finished, in a
+temporary folder; then times `batchgen plan` on the bare table, and a resume up to the moment its
+first batch is handed over. Every row is validated in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+_RESUME = """
+import time, sys
+started = time.perf_counter()
+from batchgen import stopping
+from batchgen.keywords import config_from
+from batchgen.runner import PipelineCache, run_job
+from batchgen import maker
+def first(self, batch):
+    print("first batch: row", batch.images[0].row_index, flush=True)
+    report()
+    sys.stdout.flush()
+    import os
+    os._exit(0)
+def report():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmHWM:"):
+            print(f"{time.perf_counter() - started:.1f} s, {int(line.split()[1]) / 1024:.0f} MiB")
+maker.Maker.make = first
+config = config_from({"table": sys.argv[1], "name": "job", "output_root": sys.argv[2],
+                      "model": "fake", "sampling": {"width": 64, "height": 64}})
+run_job(config, PipelineCache(), stopping.Stop(None))
+"""
+
+_PLAN = """
+import sys, time
+started = time.perf_counter()
+from batchgen.cli import main
+code = main(["plan", f"table={sys.argv[1]}", "model=fake", f"output_root={sys.argv[2]}"])
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM:"):
+        print(f"{time.perf_counter() - started:.1f} s, {int(line.split()[1]) / 1024:.0f} MiB")
+sys.exit(code)
+"""
+
+
+def write_table(path: Path, n_rows: int) -> None:
+    """Write a CSV of so many rows."""
+    with path.open("w") as file:
+        file.write("id,prompt,seed\n")
+        for first in range(0, n_rows, 10_000):
+            file.writelines(
+                f"row-{i},a photo of a cat number {i} in the garden,{i}\n"
+                for i in range(first, min(first + 10_000, n_rows))
+            )
+
+
+def write_job(table: Path, output_root: Path, n_done: int) -> None:
+    """Write a job folder whose first rows are finished, as a clean stop would have left it."""
+    import pyarrow as pa
+
+    from batchgen.columns import METADATA, schema
+    from batchgen.config import ReadingConfig
+    from batchgen.fingerprint import as_hex
+    from batchgen.job import Job
+    from batchgen.keywords import config_from
+    from batchgen.ledger import NOTES, sealed_parquet
+    from batchgen.facts import Facts
+    from batchgen.plan import image_columns
+    from batchgen.table import open_table
+
+    settings = {"width": 64, "height": 64}
+    values = {"table": str(table), "name": "job", "output_root": str(output_root), "model": "fake"}
+    job = Job.identify(config_from({**values, "sampling": settings}))
+    job.folder.create()
+    to_schema = schema(METADATA)
+    notes = {"covers": 1, "facts": Facts().as_json()}
+    with sealed_parquet(job.folder.metadata, to_schema, {NOTES: json.dumps(notes).encode()}) as file:
+        for rows in open_table(table, ReadingConfig()).chunks():
+            n = min(rows.settings.num_rows, n_done - rows.first_index)
+            if n <= 0:
+                break
+            columns = image_columns(rows, job.config, job.identity.model_revision)
+            index = range(rows.first_index, rows.first_index + n)
+            known = {
+                "file_name": [job.folder.image_name(i, 0, "png") for i in index],
+                "row_key": rows.settings["row_key"].slice(0, n),
+                "row_index": list(index),
+                "image_index": [0] * n,
+                "text": rows.settings["prompt"].slice(0, n),
+                "fingerprint": [as_hex(value) for value in columns.fingerprint[:n].tolist()],
+                "environment": [job.identity.environment] * n,
+            }
+            arrays = [
+                pa.array(known[f.name], f.type) if f.name in known else pa.nulls(n, f.type)
+                for f in to_schema
+            ]
+            file.write_table(pa.Table.from_arrays(arrays, schema=to_schema))
+
+
+def main() -> None:
+    """Print both figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    n_rows = parser.parse_args().rows
+    with tempfile.TemporaryDirectory() as folder:
+        table, output_root = Path(folder) / "table.csv", Path(folder) / "outputs"
+        started = time.perf_counter()
+        write_table(table, n_rows)
+        n_done = n_rows * 19 // 20
+        print(f"{n_rows:,} rows, {table.stat().st_size / 2**20:,.0f} MiB")
+        print("plan:", flush=True)
+        subprocess.run([sys.executable, "-c", _PLAN, table, output_root], check=True)
+        write_job(table, output_root, n_done)
+        print(f"resume over {n_done:,} finished rows, up to the first batch:", flush=True)
+        subprocess.run([sys.executable, "-c", _RESUME, table, output_root], check=True)
+        print(f"(all with preparation: {time.perf_counter() - started:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
