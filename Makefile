@@ -28,7 +28,7 @@ test: .venv/.done  ## run the tests, real MindSpore included
 	$(BIN)/python -m pytest -q
 
 soak: .venv/.done  ## run the slow tests: a thousand images through hundreds of faults
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -s -m slow
 
 check: .venv/.done  ## lint and types
 	$(BIN)/ruff check .

@@ -228,7 +228,7 @@ def survey(
         if has_ids:
             hashes.append(text_hashes(rows.settings["row_key"]))
     backlog = state.result()
-    del state
+    del state, finished  # the check for duplicates needs their room
     if has_ids:
         _refuse_duplicates(table, np.concatenate(hashes))
     return backlog

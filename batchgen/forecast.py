@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from batchgen.backlog import Backlog
 from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
-from batchgen.job import Job
+from batchgen.job import Job, notes
 from batchgen.ledger import read_contents
 from batchgen.space import image_size_bytes
 from batchgen.table import Table
@@ -35,7 +35,7 @@ def _table_lines(table: Table, backlog: Backlog) -> Iterator[str]:
     yield f"table     {table.path}: {backlog.n_rows:,} rows"
     yield f"used      {', '.join(used)}"
     yield f"carried   {', '.join(table.carried.names) or 'no further columns'}"
-    for note in table.notes:
+    for note in notes(table, backlog):
         yield f"note      {note}"
 
 
@@ -46,8 +46,6 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
         f"images    {backlog.n_images:,}: {n_done:,} done, {backlog.n_failed:,} failed, "
         f"{n_left:,} to make in batches of up to {job.config.batch_size}"
     )
-    if backlog.n_taken:
-        yield f"note      {backlog.n_taken:,} finished images have no row in the table any more"
     size = image_size_bytes(job.folder, job.config)
     yield f"disk      about {n_left * size / 2**20:,.1f} MiB more, in {job.folder.root}"
     latency_s = _mean_latency_s(job.folder)

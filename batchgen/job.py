@@ -172,6 +172,12 @@ def as_read(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
+def notes(table: Table, backlog: Backlog) -> list[str]:
+    """Return what the user should know before the job starts."""
+    taken = [f"{backlog.n_taken:,} finished images have no row in the table any more; they stay."]
+    return [*table.notes, *(taken if backlog.n_taken else [])]
+
+
 def resolved_device(config: JobConfig) -> DeviceKind:
     """Return `ascend` or `cpu` for the device a job asks for.
 

@@ -41,8 +41,10 @@ class Journal:
                 os.fdatasync(self._descriptor)
 
     def close(self) -> None:
-        """Close the file; it stays where it is."""
-        os.close(self._descriptor)
+        """Close the file, which stays where it is; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def encode(event: Event) -> bytes:

@@ -6,6 +6,7 @@ the file's content, with its heartbeat, guards those.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -55,7 +56,8 @@ class FolderLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):  # a lock left behind is stale, and known to be
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
     def beat(self) -> None:

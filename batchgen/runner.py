@@ -9,10 +9,11 @@ from __future__ import annotations
 import faulthandler
 import logging
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from batchgen.columns import METADATA, schema
 from batchgen.compaction import compact, merged_schema
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
-from batchgen.job import INSTANT_ROWS, Job, set_aside
+from batchgen.job import INSTANT_ROWS, Job, notes, set_aside
 from batchgen.ledger import Ledger, read_contents
 from batchgen.lock import FolderLock
 from batchgen.progress import Progress
 from batchgen.space import refuse_if_full
 from batchgen.stopping import Stop
+from batchgen.storage import storage_errors
 from batchgen.table import Table
 from batchgen.worker import Worker
 
@@ -116,6 +118,8 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
     job.refuse_changes(backlog, contents)
     merged_schema(contents, table.carried)  # refuses a column that changed its type
     refuse_if_full(folder, job.config, backlog.n_pending)
+    for note in notes(table, backlog):
+        logger.warning("%s", note)
     folder.create()
     if not is_locked:
         stack.enter_context(lock)
@@ -125,10 +129,22 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
     return _Start(job, table, backlog, lock)
 
 
+class _JobLog(logging.FileHandler):
+    """The log of a job; on a full disk it falls silent, for the job has its own say there."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop what cannot be written."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Append batchgen's messages to a file, times in UTC."""
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    with storage_errors(path):
+        handler = _JobLog(path, encoding="utf-8", errors="backslashreplace")
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
@@ -208,8 +224,8 @@ class _Start:
 
     def _leave(self, error: BatchgenError | None, stop: Stop) -> JobResult:
         """Seal and compact what there is, and sum up."""
-        self._progress.enter("stopping")
         try:
+            self._progress.enter("stopping")
             self._ledger.close()
             compact(self._job.folder, {self._job.identity.environment: self._job.versions})
             result = self._result(error, stop)
@@ -257,12 +273,14 @@ class _Start:
 def _crash_note(path: Path) -> Iterator[None]:
     """Leave the stack of a fatal signal in a file; no file stays when the block ends."""
     was_enabled = faulthandler.is_enabled()
-    with path.open("w") as note:
+    with storage_errors(path):
+        note = path.open("w")
+    with note:
         faulthandler.enable(note)
         try:
             yield
         finally:
             faulthandler.disable()
-            if was_enabled:
-                faulthandler.enable()
+            if was_enabled and sys.__stderr__ is not None:
+                faulthandler.enable(sys.__stderr__)
             path.unlink(missing_ok=True)

@@ -12,12 +12,17 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
 import pytest
 
 import batchgen
+from batchgen.columns import METADATA, schema
 from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
 from batchgen.keywords import config_from
+from batchgen.ledger import Ledger
+from batchgen.plan import Image, Settings
+from batchgen.records import Record
 from batchgen.runner import JobResult
 
 
@@ -140,7 +145,8 @@ def run_job(tmp_path: Path, fake_config: MakeConfig) -> RunJob:
     """Return a function that runs the small job in this process."""
 
     def run(**settings: Any) -> JobResult:
-        return batchgen.run(fake_config(tmp_path / "t.csv", **settings))
+        table = settings.pop("table", tmp_path / "t.csv")
+        return batchgen.run(fake_config(table, **settings))
 
     return run
 
@@ -194,3 +200,61 @@ def _wait_until(holds: Callable[[], object], timeout_s: float = 20) -> None:
 def wait_until() -> Callable[[Callable[[], object]], None]:
     """Return a function that waits until something holds, and fails when it does not."""
     return _wait_until
+
+
+class OpenLedger(Protocol):
+    """Opens the ledger of a folder, as a start of the job does."""
+
+    def __call__(self, run_id: str = "r1", *, place: JobFolder | None = None) -> Ledger:
+        """Open the one of the fixture `folder`, unless `place` is another."""
+
+
+def ledger_row(n: int, image_index: int = 0, *, made: int = 1, **carried: Any) -> Record:
+    """Return the least of a row that the ledger needs; `made` tells remakes of an image apart."""
+    return {
+        "row_key": f"k{n}",
+        "row_index": n,
+        "image_index": image_index,
+        "file_name": f"images/{n // 10_000:05d}/{n:09d}-{image_index}.png",
+        "fingerprint": f"{made:016x}",
+        "environment": "here",
+        "carried": carried,
+    }
+
+
+@pytest.fixture
+def open_ledger(folder: JobFolder) -> OpenLedger:
+    """Return a function that opens a ledger whose table has a column `note`."""
+    to_schema = schema(METADATA, pa.schema([("note", pa.string())]))
+
+    def open_(run_id: str = "r1", *, place: JobFolder | None = None) -> Ledger:
+        at = place or folder
+        at.create()
+        return Ledger(at, run_id, to_schema)
+
+    return open_
+
+
+def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> Image:
+    """Return the first image of row n, 64 pixels high."""
+    settings = Settings(
+        prompt=f"prompt {n}",
+        prompt_2=None,
+        negative_prompt="",
+        seed=n,
+        steps=20,
+        guidance_scale=7.5,
+        width=width,
+        height=64,
+        scheduler="euler",
+    )
+    return Image(
+        row_key=f"k{n}",
+        row_index=n,
+        image_index=0,
+        settings=settings,
+        fingerprint=f"{n:016x}",
+        number=n,
+        is_pending=is_pending,
+        carried={},
+    )

@@ -50,7 +50,7 @@ def decoder_calls(
 ) -> list[tuple[int, ...]]:
     """The shape of whatever the VAE's decoder is given, call by call."""
     shapes: list[tuple[int, ...]] = []
-    kind = type(pipeline._pipe.vae.decoder)
+    kind = type(pipeline.pipe.vae.decoder)
     construct = kind.construct
 
     def counted(self: Any, latents: Any, *rest: Any) -> Any:
@@ -67,15 +67,15 @@ def failing_decoder(pipeline: sdxl.SdxlPipeline, patch: pytest.MonkeyPatch, text
     def construct(*_: Any) -> Any:
         raise RuntimeError(text)
 
-    patch.setattr(type(pipeline._pipe.vae.decoder), "construct", construct)
+    patch.setattr(type(pipeline.pipe.vae.decoder), "construct", construct)
 
 
 def test_pictures_are_the_pipelines_own(pipeline: sdxl.SdxlPipeline) -> None:
     """Embeddings, loop and decoding in parts give to the bit what one call of mindone gives."""
     one, two = image(negative_prompt="dark", steps=3), image(prompt="a dog", seed=2, steps=3)
     ours = pixels(pipeline, one, two)
-    pipeline._pipe.scheduler = scheduler("euler", pipeline._scheduler_config)
-    floats = pipeline._pipe(
+    pipeline.pipe.scheduler = scheduler("euler", pipeline._scheduler_config)
+    floats = pipeline.pipe(
         **pipeline._embedded([one.settings, two.settings]),
         num_inference_steps=3, guidance_scale=7.5, width=64, height=64, output_type="np",
         generator=[np.random.default_rng(seed) for seed in (1, 2)],
@@ -87,7 +87,7 @@ def test_prompt_is_encoded_as_the_pipeline_does(pipeline: sdxl.SdxlPipeline) -> 
     """With negative prompt, and with the zeros that stand for none."""
     for negative in ("dark", ""):
         ours = pipeline._embedded([image(prompt_2="a tree", negative_prompt=negative).settings])
-        theirs = pipeline._pipe.encode_prompt("a cat", "a tree", negative_prompt=negative or None)
+        theirs = pipeline.pipe.encode_prompt("a cat", "a tree", negative_prompt=negative or None)
         names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds",
                  "negative_pooled_prompt_embeds")  # fmt: skip
         for name, wanted in zip(names, theirs, strict=True):
@@ -182,7 +182,7 @@ def test_vae_of_another_type_is_put_back(
     pipeline: sdxl.SdxlPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """float32 is for one call: it is set for the decoding and undone, after a failure too."""
-    ms, vae = pipeline._machine.ms, pipeline._pipe.vae
+    ms, vae = pipeline._machine.ms, pipeline.pipe.vae
     seen: list[Any] = []
     monkeypatch.setattr(pipeline, "_upcasts", False)
     wanted = pixels(pipeline, image())
@@ -264,7 +264,7 @@ def test_word_that_is_cut_in_two_is_named_whole(
     pipeline: sdxl.SdxlPipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Spelt letter by letter, a word may begin inside and end outside."""
-    sdxl.warn_if_cut(" ".join(["cat"] * 73 + ["zebra"]), pipeline._pipe.tokenizer)
+    sdxl.warn_if_cut(" ".join(["cat"] * 73 + ["zebra"]), pipeline.pipe.tokenizer)
     assert "'zebra'" in caplog.text
 
 
@@ -282,7 +282,7 @@ def test_nan_is_told_of_the_picture_that_has_it(
     ms = pipeline._machine.ms
     decoded = np.full((3, 3, 64, 64), 0.5, np.float32)
     decoded[1, 0, 7, 7], decoded[2, 0, 0, 0] = np.nan, np.inf
-    monkeypatch.setattr(pipeline._pipe.vae, "decode", lambda *_, **__: (ms.tensor(decoded),))
+    monkeypatch.setattr(pipeline.pipe.vae, "decode", lambda *_, **__: (ms.tensor(decoded),))
     pictures = pipeline.generate([image(seed=n) for n in range(3)]).pictures
     assert [picture.is_finite for picture in pictures] == [True, False, False]
     assert pictures[0].pixels.min() == 191
@@ -314,7 +314,7 @@ def test_failing_operator_is_blamed_on_its_own_batch(
 ) -> None:
     """MindSpore may report it later; it is waited for, and the next batch never hears of it."""
     ms = pipeline._machine.ms
-    kind = type(pipeline._pipe.unet)
+    kind = type(pipeline.pipe.unet)
     construct = kind.construct
 
     def faulty(self: Any, *arguments: Any, **options: Any) -> Any:

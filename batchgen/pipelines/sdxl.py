@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,13 @@ class SdxlPipeline:
             import_mindone()
             folder, variant = _files(model)
             weights.check(folder, variant)
-            self._pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
-        vae, ms = self._pipe.vae, self._machine.ms
+            self.pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
+            """The `StableDiffusionXLPipeline` itself."""
+        vae, ms = self.pipe.vae, self._machine.ms
         self._upcasts = bool(vae.dtype == ms.float16 and vae.config.force_upcast)
         self.vae_is_float32 = self._upcasts or bool(vae.dtype == ms.float32)
         """Whether latents are decoded in float32 anyhow: force_upcast does it for float16."""
-        self._scheduler_config = self._pipe.scheduler.config
+        self._scheduler_config = self.pipe.scheduler.config
         self._embeddings: OrderedDict[tuple[str, str | None], tuple[Any, Any]] = OrderedDict()
         self.encoded = 0
         """How many prompts went through the text encoders so far."""
@@ -81,10 +82,14 @@ class SdxlPipeline:
                 raise known from error
             raise
 
+    def at_work(self) -> AbstractContextManager[None]:
+        """Run a block where `generate` runs, for whoever calls `pipe` directly."""
+        return self._machine.at_work()
+
     def close(self) -> None:
         """Give the device's memory back."""
         self._embeddings.clear()
-        del self._pipe
+        del self.pipe
         self._machine.empty_cache()
 
     def _generation(self, settings: list[Settings], decoding: Decoding) -> Generation:
@@ -122,7 +127,7 @@ class SdxlPipeline:
 
     def _negative(self, prompt: str, like: tuple[Any, Any]) -> tuple[Any, Any]:
         """What guidance leads away from; SDXL was trained with zeros for no prompt at all."""
-        if prompt or not self._pipe.config.force_zeros_for_empty_prompt:
+        if prompt or not self.pipe.config.force_zeros_for_empty_prompt:
             return self._embedding(prompt, None)
         zeros_like = self._machine.ms.mint.zeros_like
         return zeros_like(like[0]), zeros_like(like[1])
@@ -134,11 +139,11 @@ class SdxlPipeline:
             self._embeddings.move_to_end(key)
             return self._embeddings[key]
         for text, tokenizer in {
-            prompt: self._pipe.tokenizer,
-            prompt_2 or prompt: self._pipe.tokenizer_2,
+            prompt: self.pipe.tokenizer,
+            prompt_2 or prompt: self.pipe.tokenizer_2,
         }.items():
             warn_if_cut(text, tokenizer)
-        embeds, _, pooled, _ = self._pipe.encode_prompt(
+        embeds, _, pooled, _ = self.pipe.encode_prompt(
             prompt, prompt_2, do_classifier_free_guidance=False
         )
         self.encoded += 1
@@ -149,8 +154,8 @@ class SdxlPipeline:
 
     def _denoised(self, settings: list[Settings], embeddings: dict[str, Any]) -> Any:
         first = settings[0]
-        self._pipe.scheduler = scheduler(first.scheduler, self._scheduler_config)
-        return self._pipe(
+        self.pipe.scheduler = scheduler(first.scheduler, self._scheduler_config)
+        return self.pipe(
             **embeddings,
             num_inference_steps=first.steps,
             guidance_scale=first.guidance_scale,
@@ -171,24 +176,24 @@ class SdxlPipeline:
         self, latents: Any, decoding: Decoding
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Values in [0, 1], (count, height, width, 3), as mindone decodes them, and which are."""
-        vae = self._pipe.vae
+        vae = self.pipe.vae
         with self._rungs(latents, decoding):
             scaled = _denormalised(self._machine.ms, latents, vae.config).to(vae.dtype)
             image = vae.decode(scaled, return_dict=False)[0]
             finite = np.isfinite(image.float().asnumpy()).all(axis=(1, 2, 3))
             # After the check: rounding into [0, 1] makes an infinity look like plain white.
-            floats = self._pipe.image_processor.postprocess(image, output_type="np")
+            floats = self.pipe.image_processor.postprocess(image, output_type="np")
         return floats, finite
 
     @contextmanager
     def _rungs(self, latents: Any, decoding: Decoding) -> Iterator[None]:
         """Set the VAE up for one call, and back to plain afterwards."""
-        vae, float32 = self._pipe.vae, self._machine.ms.float32
+        vae, float32 = self.pipe.vae, self._machine.ms.float32
         dtype = vae.dtype
         is_cast = (decoding.float32 or self._upcasts) and dtype != float32
         vae.use_slicing, vae.use_tiling = decoding.slicing, decoding.tiling
         vae.tile_latent_min_size = tile_size(*latents.shape[-2:])
-        vae.tile_sample_min_size = vae.tile_latent_min_size * self._pipe.vae_scale_factor
+        vae.tile_sample_min_size = vae.tile_latent_min_size * self.pipe.vae_scale_factor
         try:
             if is_cast:
                 vae.to(dtype=float32)

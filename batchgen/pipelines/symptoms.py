@@ -16,7 +16,7 @@ OUT_OF_MEMORY = (
     r"Out of Memory!!! Request memory size",
     r"Allocate device memory failed",
     r"rtMallocAlign32 to allocate device memory failed",
-    # Read in CANN's acl headers: memory allocation failed, device out of memory.
+    # Recalled from CANN's acl error codes, not confirmed: allocation failed, out of memory.
     r"\b207001\b",
     r"\b207018\b",
 )
