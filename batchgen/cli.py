@@ -154,6 +154,7 @@ def _points(composer: Composer, overrides: Sequence[str]) -> tuple[list[Point], 
 def _plan(options: argparse.Namespace) -> int:
     from batchgen.compose import Composer
     from batchgen.forecast import forecast
+    from batchgen.grid import refuse_job, worst
 
     composer = Composer(options.config_dir)
     if options.cfg:
@@ -165,8 +166,13 @@ def _plan(options: argparse.Namespace) -> int:
     points, codes = _points(composer, options.overrides)
     for point in points:
         print(f"{point.folder_name}  {point.label}")
-        print("\n".join(f"  {line}" for line in forecast(point.as_job())))
-    return max(codes, default=0)
+        try:
+            refuse_job(point.root)
+            print("\n".join(f"  {line}" for line in forecast(point.as_job())))
+        except BatchgenError as error:
+            _say(error)
+            codes.append(error.exit_code)
+    return worst([0, *codes])
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -210,7 +216,7 @@ def _repro(options: argparse.Namespace) -> int:
 def _download(options: argparse.Namespace) -> int:
     from batchgen import weights
     from batchgen.compose import Composer
-    from batchgen.config import SdxlModel
+    from batchgen.models import SdxlModel
 
     # A download needs no table; any path passes, none is opened.
     config = Composer(options.config_dir).job(["table=none.csv", *options.overrides])

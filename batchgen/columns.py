@@ -104,10 +104,13 @@ def carried_name(name: str) -> str:
     A name of ours gets the prefix `table_`, and so do the names that the ImageFolder reader of
     `datasets` takes for pictures: `image`, and all that end in `_file_name`.
     """
+    core = name.rstrip("_")
+    while core.startswith("table_"):
+        core = core.removeprefix("table_")
     taken = {column.name for column in METADATA} | {"image"}
-    is_taken = name.removeprefix("table_").casefold() in taken or name.endswith("_file_name")
-    renamed = f"table_{name}" if is_taken else name
-    return f"{renamed}_" if renamed.endswith("_file_name") else renamed
+    if core.casefold() not in taken and not core.endswith("_file_name"):
+        return name
+    return f"table_{name}_" if core.endswith("file_name") else f"table_{name}"
 
 
 _EPILOGUE = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -18,11 +19,12 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from batchgen.config import MODELS, JobConfig
+from batchgen.config import JobConfig
 from batchgen.errors import ConfigError
+from batchgen.models import MODELS
 
 _PACKAGE = Path(__file__).parent
-_OPEN_KEYS = "reading.columns."
+_OPEN_KEY = "reading.columns"
 
 
 def config_folder() -> Path:
@@ -40,11 +42,11 @@ class Composer:
         schema.model = MISSING  # a default model would refuse to be replaced by one of another type
         store.store(name="job_schema", node=schema)
         for name, model in MODELS.items():
-            store.store(group="model", name=f"{name}_schema", node=model)
+            store.store(group="schema/model", name=name, node=model)
         places = [Path(config_dir).resolve()] if config_dir else []
         if places and not places[0].is_dir():
             raise ConfigError([f"--config-dir {config_dir} is no folder."])
-        quoted = ",".join(f"'file://{place}'" for place in [*places, Path.cwd()])
+        quoted = ",".join(_quoted(f"file://{place}") for place in [*places, Path.cwd()])
         self._search = f"hydra.searchpath=[{quoted}]"
 
     def job(self, arguments: Sequence[str]) -> JobConfig:
@@ -52,16 +54,20 @@ class Composer:
 
         Raises `ConfigError` with every problem there is: keys, types and ranges.
         """
-        overrides = _parsed(arguments)
-        swept = [override.input_line for override in overrides if override.is_sweep_override()]
-        if swept:
-            raise ConfigError([f"{swept[0]} is a grid of jobs: add -m, or quote the value."])
-        config, problems = self._composed([_line(override) for override in overrides])
-        if config is not None:
-            problems += list(config.problems())
-        if problems or config is None:
+        config, problems = self._composed(arguments)
+        if OmegaConf.is_missing(config, "table"):
+            is_known = any(problem.startswith(("table=", "jobs=")) for problem in problems)
+            raise ConfigError(problems if is_known else [*problems, _no_table()])
+        try:
+            job = OmegaConf.to_object(config)
+        except OmegaConfBaseException as error:
+            raise ConfigError([*problems, _reason(error)]) from error
+        if not isinstance(job, JobConfig):
+            raise ConfigError([f"{config_folder()}/run.yaml does not compose to a job."])
+        problems += job.problems()
+        if problems:
             raise ConfigError(problems)
-        return config
+        return job
 
     def grid(self, arguments: Sequence[str]) -> Iterator[list[str]]:
         """Yield the overrides of each point of a grid, the last swept key changing fastest."""
@@ -75,41 +81,39 @@ class Composer:
         yield from (list(point) for point in itertools.product(*choices))
 
     def yaml(self, arguments: Sequence[str]) -> str:
-        """Return the composed config of a job as YAML."""
-        return OmegaConf.to_yaml(self._raw([_line(override) for override in _parsed(arguments)]))
+        """Return the composed config of a job as YAML; ranges are not checked."""
+        config, problems = self._composed(arguments)
+        if problems:
+            raise ConfigError(problems)
+        return OmegaConf.to_yaml(config)
 
-    def _composed(self, lines: list[str]) -> tuple[JobConfig | None, list[str]]:
-        """Compose, leaving out each override that does not fit and saying why."""
-        problems: list[str] = []
+    def _composed(self, arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
+        """Compose without the overrides that do not fit, and say what is wrong with each."""
+        overrides = _parsed(arguments)
+        swept = [override.input_line for override in overrides if override.is_sweep_override()]
+        if swept:
+            raise ConfigError([f"{swept[0]} is a grid of jobs: add -m, or quote the value."])
+        lines = [_line(override) for override in overrides]
         try:
-            return self._object(lines), problems
-        except (HydraException, OmegaConfBaseException) as error:
-            first = error
+            return self._raw(lines), []
+        except (HydraException, OmegaConfBaseException):
+            return self._without_misfits(lines)
+
+    def _without_misfits(self, lines: list[str]) -> tuple[DictConfig, list[str]]:
+        problems: list[str] = []
         kept: list[str] = []
         for line in sorted(lines, key=_is_value):
             try:
                 self._raw([*kept, line])
             except (HydraException, OmegaConfBaseException) as error:
-                problems.append(f"{line}: {_reason(error)}")
+                problems.append(f"{line.lstrip('+')}: {_reason(error)}")
             else:
                 kept.append(line)
-        try:
-            return self._object(kept), problems
-        except (HydraException, OmegaConfBaseException) as error:
-            return None, problems or [_reason(error or first)]
+        return self._raw(kept), problems
 
     def _raw(self, lines: list[str]) -> DictConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose("run", overrides=[self._search, *lines])
-
-    def _object(self, lines: list[str]) -> JobConfig:
-        config = self._raw(lines)
-        if OmegaConf.is_missing(config, "table"):
-            raise ConfigError([_no_table()])
-        job = OmegaConf.to_object(config)
-        if not isinstance(job, JobConfig):
-            raise ConfigError([f"{config_folder()}/run.yaml does not compose to a job."])
-        return job
 
 
 def _parsed(arguments: Sequence[str]) -> list[Override]:
@@ -126,18 +130,46 @@ def _parsed(arguments: Sequence[str]) -> list[Override]:
 
 
 def _quoting_advice(argument: str, parser: OverridesParser) -> str:
-    key, _, value = argument.partition("=")
-    quoted = "{}='{}'".format(key, value.replace("'", "\\'"))
+    key, equals, value = argument.partition("=")
+    quoted = f"{key}={_quoted(value)}"
     try:
-        parser.parse_override(quoted)
+        parser.parse_override(quoted if equals else "")
     except HydraException:
         return f"{argument} is not an override: give key=value, such as table=prompts.csv."
     return f'{argument} holds characters Hydra cannot read unquoted. Write: "{quoted}"'
 
 
+def _quoted(value: str) -> str:
+    return "'{}'".format(value.replace("'", "\\'"))
+
+
 def _line(override: Override) -> str:
-    line = str(override.input_line)
-    return f"++{line}" if line.startswith(_OPEN_KEYS) else line
+    """Return an override as Hydra should read it.
+
+    Columns are named freely, so their keys may be new; no other key may. What goes into a text
+    field stays the text it is, where Hydra would make a number of `1e3`.
+    """
+    key = override.get_key_element().lstrip("+")
+    if key.startswith("hydra."):
+        raise ConfigError([f"{override.input_line}: settings of Hydra itself have no effect here."])
+    if override.is_delete():
+        return str(override.input_line)
+    value = str(override.input_line).partition("=")[2]
+    if key == _OPEN_KEY or key.startswith(f"{_OPEN_KEY}."):
+        return f"++{key}={value}"
+    is_text = isinstance(override.value(), (bool, int, float)) and _is_text(key)
+    return f"{key}={_quoted(value) if is_text else value}"
+
+
+def _is_text(key: str) -> bool:
+    """Whether a field of the config holds text."""
+    *groups, name = key.split(".")
+    kinds: list[Any] = [JobConfig]
+    for group in groups:
+        kinds = [get_type_hints(kind).get(group) for kind in kinds if kind is not None]
+        kinds = [*MODELS.values()] if groups == ["model"] else kinds
+    hints = [get_type_hints(kind).get(name) for kind in kinds if kind is not None]
+    return any(hint is str or str in get_args(hint) for hint in hints)
 
 
 def _is_value(line: str) -> bool:

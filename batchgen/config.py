@@ -8,7 +8,6 @@ reports all of them in one `ConfigError`.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,79 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import ConfigError
-
-SEED_LIMIT = 2**63
-"""Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
-
-SCHEDULERS = {
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "ddim": "DDIM",
-    "pndm": "PLMS",
-    "lms": "LMS",
-    "heun": "Heun",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_karras": "DPM++ 2M Karras",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_karras": "DPM++ 2M SDE Karras",
-    "dpmpp_singlestep": "DPM++ 2S",
-    "kdpm2_ancestral": "DPM2 a",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-    "tcd": "TCD",
-    "sasolver": "SA Solver",
-}
-"""Scheduler names, and what the `parameters` text of an image calls each as its sampler.
-
-Only schedulers that repeat exactly for a seed, alone and in a batch, are offered.
-"""
-
-
-def number_problem(
-    value: object, low: float, high: float, *, whole: bool = False, multiple_of: int = 1
-) -> str | None:
-    """Say what is wrong with a number that must lie in [low, high], or None."""
-    kind = "a whole number" if whole else "a number"
-    allowed = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
-        return f"is not {kind}"
-    if not low <= value <= high:
-        return (
-            f"is not {kind} from {low:g} to {high:g}"
-            if high < 2**53
-            else (f"is not {kind} from {low:g} to {high}")
-        )
-    if multiple_of > 1 and value % multiple_of:
-        return f"is not a multiple of {multiple_of}"
-    return None
-
-
-def sampling_problem(name: str, value: object) -> str | None:
-    """Say what is wrong with one sampling setting, of a job or of a row, or None.
-
-    `name` is one of `steps`, `guidance_scale`, `width`, `height`, `scheduler`, `seed`,
-    `images_per_prompt`; any other name is free text and always fine.
-    """
-    match name:
-        case "steps":
-            return number_problem(value, 1, 1000, whole=True)
-        case "guidance_scale":
-            return number_problem(value, 0, 100)
-        case "width" | "height":
-            return number_problem(value, 64, 8192, whole=True, multiple_of=8)
-        case "images_per_prompt":
-            return number_problem(value, 1, 10_000, whole=True)
-        case "seed":
-            return number_problem(value, 0, SEED_LIMIT - 1, whole=True)
-        case "scheduler" if value not in SCHEDULERS:
-            return f"is not one of {', '.join(SCHEDULERS)}"
-    return None
-
-
-def _prefixed(prefix: str, values: dict[str, str | None], owner: object) -> Iterator[str]:
-    for name, problem in values.items():
-        if problem:
-            yield f"{prefix}{name}={getattr(owner, name)!r} {problem}."
+from batchgen.limits import SEED_LIMIT, number_problem, prefixed, sampling_problem, type_problems
+from batchgen.models import ModelConfig, SdxlModel
 
 
 class DeviceKind(str, Enum):
@@ -116,14 +44,6 @@ class OnChange(str, Enum):
     keep = "keep"
 
 
-class Dtype(str, Enum):
-    """Floating-point type of weights and activations."""
-
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    float32 = "float32"
-
-
 @dataclass(kw_only=True)
 class SamplingConfig:
     """What shapes every image of the job; a row of the table may override each field."""
@@ -139,11 +59,11 @@ class SamplingConfig:
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""
         values = {
-            f.name: sampling_problem(f.name, value)
-            for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) is not None
+            field.name: sampling_problem(field.name, value)
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) is not None
         }
-        yield from _prefixed("sampling.", values, self)
+        yield from prefixed("sampling.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -164,13 +84,13 @@ class ReadingConfig:
         values = {"max_prompt_chars": number_problem(self.max_prompt_chars, 1, 10**7, whole=True)}
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, ValueError):
             values["encoding"] = "is not an encoding Python knows"
         if self.delimiter not in (None, "tab", "\\t") and len(str(self.delimiter)) != 1:
             values["delimiter"] = "is neither one character nor tab"
         if self.quote not in (None, "none") and len(str(self.quote)) != 1:
             values["quote"] = "is neither one character nor none"
-        yield from _prefixed("reading.", values, self)
+        yield from prefixed("reading.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -188,7 +108,7 @@ class DeviceConfig:
         values = {"index": number_problem(self.index, 0, 1023, whole=True)}
         if self.max_memory is not None and not re.fullmatch(r"\d+(\.\d+)?GB", self.max_memory):
             values["max_memory"] = "is not a size such as 50GB"
-        yield from _prefixed("device.", values, self)
+        yield from prefixed("device.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -209,7 +129,7 @@ class ImagesConfig:
             "compress_level": number_problem(self.compress_level, 0, 9, whole=True),
             "quality": number_problem(self.quality, 1, 100, whole=True),
         }
-        yield from _prefixed("images.", values, self)
+        yield from prefixed("images.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -229,7 +149,7 @@ class RetryConfig:
             name: number_problem(getattr(self, name), 1, 10**6, whole=True)
             for name in ("max_attempts", "max_consecutive_failures")
         }
-        yield from _prefixed("retry.", values, self)
+        yield from prefixed("retry.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -243,7 +163,7 @@ class TimeoutConfig:
         """Yield a sentence for each field that is out of range."""
         if self.batch_s is not None:
             values = {"batch_s": number_problem(self.batch_s, 0.001, 10**7)}
-            yield from _prefixed("timeout.", values, self)
+            yield from prefixed("timeout.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -256,95 +176,12 @@ class StopConfig:
         """Yield a sentence for each field that is out of range."""
         if self.max_hours is not None:
             values = {"max_hours": number_problem(self.max_hours, 0, 10**6)}
-            yield from _prefixed("stop.", values, self)
+            yield from prefixed("stop.", values, self)
 
-
-@dataclass(kw_only=True)
-class ModelConfig:
-    """What every model says of itself."""
-
-    name: str = ""
-    """As in the metadata and in the `parameters` text."""
-    width: int = 1024
-    """The size of an image, in pixels, where neither job nor row says another."""
-    height: int = 1024
-    full_size: bool = False
-    """Too large for a CPU to be what anyone wants; refused there unless it is asked for."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each field that is out of range."""
-        values = {name: sampling_problem(name, getattr(self, name)) for name in ("width", "height")}
-        if not self.name:
-            values["name"] = "is empty"
-        yield from _prefixed("model.", values, self)
-
-
-@dataclass(kw_only=True)
-class SdxlModel(ModelConfig):
-    """Stable Diffusion XL in diffusers' folder layout, as `mindone.diffusers` loads it."""
-
-    name: str = "sdxl-base"
-    full_size: bool = True
-    path: str | None = None
-    """A folder with model_index.json; None looks in the caches of ModelScope and Hugging Face."""
-    hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
-    """The model's name on ModelScope, for `batchgen download`."""
-    hub_revision: str | None = None
-    variant: str | None = "fp16"
-    """The suffix of the weight files, as in diffusers; None for the plain ones."""
-    dtype: Dtype = Dtype.float16
-    """On an NPU; a CPU always computes in float32."""
-    vae_dtype: Dtype = Dtype.float32
-
-
-@dataclass(kw_only=True)
-class DemoModel(ModelConfig):
-    """An SDXL of a few million random parameters, made on first use; for trials and tests."""
-
-    name: str = "demo"
-    width: int = 128
-    height: int = 128
-
-
-@dataclass(kw_only=True)
-class FakeModel(ModelConfig):
-    """Deterministic pixels without a model, and every fault an overnight job should survive.
-
-    The lists hold row indexes; a row named there stays bad on every try.
-    """
-
-    name: str = "fake"
-    latency_s: float = 0.0
-    """Seconds an image takes, making its pixels included."""
-    batch_sensitive: bool = False
-    """Let the pixels depend on the make-up of the batch, which real devices do in the last bits."""
-    fail_rows: list[int] = field(default_factory=list)
-    blank_rows: list[int] = field(default_factory=list)
-    nan_rows: list[int] = field(default_factory=list)
-    nan_until_float32: list[int] = field(default_factory=list)
-    """NaN until the VAE runs in float32."""
-    hang_rows: list[int] = field(default_factory=list)
-    crash_rows: list[int] = field(default_factory=list)
-    """The process dies."""
-    oom_above_batch: int | None = None
-    """Out of memory in a batch of more images than this."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each field that is out of range."""
-        yield from ModelConfig.problems(self)
-        values = {"latency_s": number_problem(self.latency_s, 0, 10**6)}
-        if self.oom_above_batch is not None:
-            values["oom_above_batch"] = number_problem(self.oom_above_batch, 0, 10**6, whole=True)
-        yield from _prefixed("model.", values, self)
-
-
-MODELS: dict[str, type[ModelConfig]] = {
-    "sdxl-base": SdxlModel,
-    "demo": DemoModel,
-    "fake": FakeModel,
-}
 
 _SEED_RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
+_MOST_SEEDS = 1_000_000
+_NAME_BYTES = 200
 _SEEDS_FORM = "is neither a list such as [1,2,3] nor a range such as 0..99"
 
 
@@ -416,6 +253,10 @@ class JobConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each setting that is out of range, of the parts as well."""
+        wrong_types = list(type_problems(self))
+        if wrong_types:
+            yield from wrong_types
+            return
         yield from self._name_problems()
         values = {
             "seed": sampling_problem("seed", self.seed),
@@ -425,7 +266,7 @@ class JobConfig:
         }
         if self.limit is not None:
             values["limit"] = number_problem(self.limit, 1, 2**53, whole=True)
-        yield from _prefixed("", values, self)
+        yield from prefixed("", values, self)
         parts = (self.model, self.device, self.sampling, self.reading, self.images)
         for part in (*parts, self.retry, self.timeout, self.stop):
             yield from part.problems()
@@ -440,22 +281,32 @@ class JobConfig:
                 f"name={name!r} would leave {self.output_root!r} or hide in it: "
                 "it is the name of one folder, without / and without a dot in front."
             )
+        if len(name.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
+            yield f"name={name[:40]!r}... is longer than {_NAME_BYTES} bytes."
 
     def _seeds_problem(self) -> str | None:
         if self.seeds is None:
             return None
-        if not isinstance(self.seeds, (str, list, tuple, range)) or (
-            isinstance(self.seeds, str) and not _SEED_RANGE.fullmatch(self.seeds)
-        ):
+        if isinstance(self.seeds, str):
+            match = _SEED_RANGE.fullmatch(self.seeds)
+            if match is None:
+                return _SEEDS_FORM
+            ends = [int(match[1]), int(match[2])]
+            return self._seed_problem(ends, ends[1] - ends[0] + 1)
+        if not isinstance(self.seeds, (list, tuple, range)):
             return _SEEDS_FORM
-        values = self.seed_values() or ()
-        if not values:
-            return "holds no seed"
-        ends = (values[0], values[-1]) if isinstance(values, range) else values
-        if any(sampling_problem("seed", value) for value in ends):
-            return f"holds something that is not a whole number from 0 to {SEED_LIMIT - 1}"
-        if not isinstance(values, range) and len(set(values)) < len(values):
+        values = list(self.seeds[: _MOST_SEEDS + 1])
+        if len({*map(repr, values)}) < len(values):
             return "holds a seed twice"
+        return self._seed_problem(values, len(values))
+
+    def _seed_problem(self, values: Sequence[object], n_seeds: int) -> str | None:
+        if n_seeds < 1:
+            return "holds no seed"
+        if any(sampling_problem("seed", value) for value in values):
+            return f"holds something that is not a whole number from 0 to {SEED_LIMIT - 1}"
+        if n_seeds > _MOST_SEEDS:
+            return f"holds more than {_MOST_SEEDS:,} seeds"
         if self.images_per_prompt != 1:
             return "does not go together with images_per_prompt above 1: each seed is one image"
         return None

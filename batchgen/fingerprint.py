@@ -1,8 +1,9 @@
 """Stable 64-bit hashes over whole columns: row keys, image keys, seeds and fingerprints.
 
-Text is hashed with SipHash-2-4 (the one in `pandas.util.hash_array`, key `0123456789123456`),
-numbers are mixed in with the finaliser of SplitMix64 (Steele, Lea, Flood 2014). Both are fixed
-for good: seeds and fingerprints in finished jobs depend on them. A test pins known values.
+Text is hashed by `pandas.util.hash_array`: SipHash-2-4 with the key `0123456789123456`, then the
+finaliser of SplitMix64 (Steele, Lea, Flood 2014), which also mixes numbers in here. All is fixed
+for good: seeds and fingerprints in finished jobs depend on it. A test pins known values, computed
+without pandas.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def mix(values: Hashes) -> Hashes:
 
 
 def text_hashes(texts: Any) -> Hashes:
-    """Return the SipHash-2-4 of each text's UTF-8, (n,) uint64; `texts` is an Arrow column."""
+    """Return the hash of each text's UTF-8, (n,) uint64; `texts` is an Arrow column."""
     from pandas.util import hash_array  # half a second that a finished job need not wait for
 
     if isinstance(texts, pa.ChunkedArray):
@@ -41,7 +42,7 @@ def text_hashes(texts: Any) -> Hashes:
 
 
 def text_hash(text: str) -> int:
-    """Return the SipHash-2-4 of one text's UTF-8."""
+    """Return the hash of one text's UTF-8."""
     return int(text_hashes(pa.array([text]))[0])
 
 

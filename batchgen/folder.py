@@ -110,8 +110,12 @@ class JobFolder:
 
     def refuse_unless_job(self) -> None:
         """Raise `FolderError` if something else than a job, or nothing yet, is here."""
-        if self.root.exists() and not self.root.is_dir():
-            raise FolderError(f"{self.root} is a file, not a job's folder. Choose another name=.")
+        for path in (self.root, *self.root.parents):
+            if path.exists() and not path.is_dir():
+                raise FolderError(
+                    f"{path} is a file, and a folder is needed there. "
+                    "Choose another name= or output_root=."
+                )
         if (self.root / GRID_FILE).exists():
             raise FolderError(
                 f"{self.root} is a grid of jobs ({GRID_FILE} is in it) and cannot become one job. "

@@ -56,7 +56,12 @@ class Point:
         The order of a grid, its other points, and defaults that are spelt out do not matter.
         """
         config = replace(self.config, **{name: _DEFAULT[name] for name in _NOT_SETTINGS})
-        settings = _beside_defaults(plain(config), plain(_default_like(config)))
+        seeds = config.seed_values()
+        config = replace(config, seeds=None if seeds is None else list(seeds))
+        settings = {
+            "model_class": type(config.model).__name__,
+            **_beside_defaults(plain(config), plain(_default_like(config))),
+        }
         text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -85,15 +90,20 @@ def worst(exit_codes: Sequence[int]) -> int:
     return max(exit_codes, key=lambda c: SEVERITY.index(c) if c in SEVERITY else len(SEVERITY))
 
 
+def refuse_job(root: Path) -> None:
+    """Raise `FolderError` where a grid would go into a job's folder."""
+    if JobFolder(root).is_job():
+        raise FolderError(
+            f"{root} is a job and cannot become a grid. Choose another name= for the grid."
+        )
+
+
 def record_points(root: Path, points: Sequence[Point]) -> None:
     """Add points to the grid's sweep.parquet, making the folder where it is missing.
 
     Raises `FolderError` where the folder is a job.
     """
-    if JobFolder(root).is_job():
-        raise FolderError(
-            f"{root} is a job and cannot become a grid. Choose another name= for the grid."
-        )
+    refuse_job(root)
     path = root / GRID_FILE
     known = {row["folder"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
     rows = {

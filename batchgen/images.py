@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.PngImagePlugin import PngInfo
 
-from batchgen.config import SCHEDULERS, ImageFormat, ImagesConfig
+from batchgen.config import ImageFormat, ImagesConfig
 from batchgen.errors import ImageError
+from batchgen.limits import SCHEDULERS
 from batchgen.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ RNG = "numpy-PCG64"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _EXIF_LIMIT_BYTES = 65_000
 _PAIR = re.compile(r'([\w ]+): ("(?:\\.|[^\\"])*"|[^,]*)(?:, |$)')
+_GUARD = "\u200b"
+"""Zero-width space: keeps a prompt that begins like the negative one from being read as it."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
 
 
@@ -85,7 +88,7 @@ def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
 
 def _one_line(text: str) -> str:
     line = _CONTROL.sub(" ", text).strip()
-    return f" {line}" if line.startswith("Negative prompt:") else line
+    return f"{_GUARD}{line}" if line.startswith("Negative prompt:") else line
 
 
 def _quoted(value: str) -> str:
@@ -173,9 +176,11 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
     try:
         width, _, height = pairs["Size"].partition("x")
         settings = Settings(
-            prompt=texts[0],
+            prompt=texts[0].removeprefix(_GUARD),
             prompt_2=pairs.get("Prompt 2"),
-            negative_prompt="".join(texts[1:]).removeprefix("Negative prompt: "),
+            negative_prompt="".join(texts[1:])
+            .removeprefix("Negative prompt: ")
+            .removeprefix(_GUARD),
             seed=int(pairs["Seed"]),
             steps=int(pairs["Steps"]),
             guidance_scale=float(pairs["CFG scale"]),

@@ -18,11 +18,12 @@ from typing import Any
 from batchgen import weights
 from batchgen.backlog import Backlog, Identity, SetAside, survey
 from batchgen.compaction import live_tables, load_finished
-from batchgen.config import DeviceKind, FakeModel, JobConfig, OnChange, plain
+from batchgen.config import DeviceKind, JobConfig, OnChange, plain
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.facts import Facts
 from batchgen.folder import JobFolder
 from batchgen.ledger import Contents, read_contents
+from batchgen.models import FakeModel
 from batchgen.table import Table, open_table
 
 INSTANT_ROWS = 100_000

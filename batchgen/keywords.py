@@ -6,8 +6,9 @@ import dataclasses
 from enum import Enum
 from typing import Any, TypeVar
 
-from batchgen.config import MODELS, JobConfig, ModelConfig
+from batchgen.config import JobConfig
 from batchgen.errors import ConfigError
+from batchgen.models import MODELS, ModelConfig
 
 _Config = TypeVar("_Config")
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchgen.config import SEED_LIMIT, JobConfig
+from batchgen.config import JobConfig
 from batchgen.errors import TableError
 from batchgen.fingerprint import (
     Hashes,
@@ -32,6 +32,7 @@ from batchgen.fingerprint import (
     text_hash,
     text_hashes,
 )
+from batchgen.limits import SEED_LIMIT
 from batchgen.table import Rows
 
 _WINDOW_BATCHES = 64
@@ -190,7 +191,7 @@ def _counts(rows: Rows, config: JobConfig) -> NDArray[np.int64]:
 def _seeds(rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the seed each row brings, -1 where it brings none."""
     seeds = _numbers(rows, "seed", -1)
-    over = np.flatnonzero(seeds > SEED_LIMIT - counts)
+    over = np.flatnonzero(seeds > (SEED_LIMIT - 1) - (counts - 1))
     if len(over):
         row = int(over[0])
         raise TableError(

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from batchgen import images, pipelines, weights
 from batchgen.compaction import read_table
-from batchgen.config import MODELS, DeviceConfig, ImageFormat, JobConfig
+from batchgen.config import DeviceConfig, ImageFormat, JobConfig
 from batchgen.errors import FolderError, ImageError
 from batchgen.folder import JobFolder
 from batchgen.job import resolved_device
 from batchgen.keywords import config_of_job
 from batchgen.ladder import Rung
+from batchgen.models import MODELS
 from batchgen.plan import Image, Settings
 
 _LOSSY = (f".{ImageFormat.jpeg.value}", ".jpeg")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import model_files
-from batchgen.config import DemoModel, DeviceKind, Dtype, FakeModel, ModelConfig, SdxlModel
+from batchgen.config import DeviceKind
 from batchgen.errors import ModelError
 from batchgen.model_files import check
+from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
 __all__ = ["ModelIdentity", "cache_folder", "check", "download", "dtypes", "identity", "locate"]
 

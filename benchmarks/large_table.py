@@ -69,11 +69,11 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
 
     from batchgen.columns import METADATA, schema
     from batchgen.config import ReadingConfig
+    from batchgen.facts import Facts
     from batchgen.fingerprint import as_hex
     from batchgen.job import Job
     from batchgen.keywords import config_from
     from batchgen.ledger import NOTES, sealed_parquet
-    from batchgen.facts import Facts
     from batchgen.plan import image_columns
     from batchgen.table import open_table
 
@@ -83,7 +83,9 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     job.folder.create()
     to_schema = schema(METADATA)
     notes = {"covers": 1, "facts": Facts().as_json()}
-    with sealed_parquet(job.folder.metadata, to_schema, {NOTES: json.dumps(notes).encode()}) as file:
+    with sealed_parquet(
+        job.folder.metadata, to_schema, {NOTES: json.dumps(notes).encode()}
+    ) as file:
         for rows in open_table(table, ReadingConfig()).chunks():
             n = min(rows.settings.num_rows, n_done - rows.first_index)
             if n <= 0:

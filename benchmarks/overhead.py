@@ -18,9 +18,9 @@ from pathlib import Path
 
 import batchgen
 from batchgen import images
-from batchgen.config import FakeModel, ImagesConfig
+from batchgen.config import DeviceConfig, DeviceKind, ImagesConfig
+from batchgen.models import FakeModel
 from batchgen.pipelines import load
-from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.plan import Image, Settings
 
 SIZE = 1024
@@ -51,7 +51,8 @@ def with_batchgen(folder: Path, n_images: int, latency_s: float) -> float:
     result = batchgen.run(
         table=str(table), output_root=str(folder), model=FakeModel(latency_s=latency_s)
     )
-    assert result.n_made == n_images
+    if result.n_made != n_images:
+        raise RuntimeError(result.message)
     return time.perf_counter() - started
 
 

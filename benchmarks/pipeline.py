@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from batchgen.config import DemoModel, JobConfig, SamplingConfig
+from batchgen.config import JobConfig, SamplingConfig
 from batchgen.job import Job
+from batchgen.models import DemoModel
 from batchgen.pipelines.sdxl import SdxlPipeline
 from batchgen.runner import PipelineCache, run_job
 from batchgen.stopping import Stop
@@ -28,7 +29,9 @@ from batchgen.stopping import Stop
 REPEATS = 3
 
 
-def bare(pipe: Any, folder: Path, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> float:
+def bare(
+    pipe: Any, folder: Path, prompts: Sequence[str], seeds: Sequence[int], steps: int
+) -> float:
     """Call the pipeline once for each prompt and seed. Returns seconds."""
     started = time.perf_counter()
     for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):

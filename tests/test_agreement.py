@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchgen.config import DemoModel, DeviceConfig, DeviceKind
+from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.models import DemoModel
 from batchgen.plan import Settings
 
 pytestmark = pytest.mark.skipif(

@@ -240,7 +240,6 @@ def test_a_grid_cannot_become_a_job(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.xfail(strict=True, reason="plan -m does not look at the grid's folder")
 def test_plan_refuses_a_grid_that_run_would_refuse() -> None:
     """A dry run that says yes must mean it."""
     main(RUN)
@@ -248,7 +247,6 @@ def test_plan_refuses_a_grid_that_run_would_refuse() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.xfail(strict=True, reason="the first refused point ends plan -m")
 def test_plan_goes_on_to_the_next_point_after_one_it_refuses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -101,7 +101,6 @@ def test_two_columns_get_two_names() -> None:
 @pytest.mark.parametrize(
     "names", [("table_seed", "table_table_seed"), ("x_file_name", "table_x_file_name_")]
 )
-@pytest.mark.xfail(strict=True, reason="one prefix is looked through, and no suffix")
 def test_two_columns_get_two_names_however_odd(names: tuple[str, ...]) -> None:
     """A Parquet file with a name twice is one that readers refuse."""
     assert len({carried_name(name) for name in names}) == len(names)

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from batchgen.compose import Composer, swept_keys
-from batchgen.config import DemoModel, DeviceKind, FakeModel, ImageFormat, JobConfig, OnChange
+from batchgen.config import DeviceKind, ImageFormat, JobConfig, OnChange
 from batchgen.errors import ConfigError
+from batchgen.models import DemoModel, FakeModel
 
 FAKE = ("table=t.csv", "model=fake")
 
@@ -103,7 +104,6 @@ def test_a_quote_inside_a_path_is_escaped_in_the_advice() -> None:
     assert job(quoted, "model=fake").table == "it's 中文.csv"
 
 
-@pytest.mark.xfail(strict=True, reason="every text is quoted, even one without a key")
 @pytest.mark.parametrize("argument", ["demo", "prompts.csv"])
 def test_an_argument_without_a_key_is_told_the_form(argument: str) -> None:
     """`batchgen run prompts.csv` needs no quotes, it needs table=."""
@@ -117,14 +117,12 @@ def test_columns_are_open_keys() -> None:
     assert config.reading.columns == {"prompt": "text", "id": "中文 id"}
 
 
-@pytest.mark.xfail(strict=True, reason="only reading.columns.<setting>= gets the ++ it needs")
 def test_columns_may_be_given_as_one_dict() -> None:
     """The form of a dict is Hydra's own."""
     assert job(*FAKE, "reading.columns={prompt: text}").reading.columns == {"prompt": "text"}
 
 
 @pytest.mark.parametrize("override", ["+foo=1", "+sampling.stpes=3", "++samplin.steps=3"])
-@pytest.mark.xfail(strict=True, reason="a plus sign opens the struct, and the key is dropped")
 def test_a_misspelt_key_is_refused_behind_a_plus_sign_too(override: str) -> None:
     """Who learnt Hydra elsewhere writes plus signs; the setting must not be lost in silence."""
     assert len(problems(*FAKE, override)) == 1
@@ -137,7 +135,6 @@ def test_a_quoted_text_stays_as_typed(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e3", "1_000", "true", "1.50"])
-@pytest.mark.xfail(strict=True, reason="Hydra reads a number and the str field prints it anew")
 def test_a_text_that_looks_like_a_number_stays_as_typed(text: str) -> None:
     """`name=1e3` is not a job named 1000.0."""
     assert job(*FAKE, f"name={text}").name == text
@@ -162,7 +159,7 @@ def test_seeds_of_a_wrong_form_are_named() -> None:
 def test_a_job_without_a_table_is_refused(overrides: list[str]) -> None:
     """Nothing can be guessed."""
     (problem,) = problems(*overrides)
-    assert problem.startswith("table is missing: ")
+    assert problem.startswith(("table is missing: ", "table=null: "))
 
 
 def test_a_folder_of_jobs_is_found_where_the_command_runs(workplace: Path) -> None:
@@ -185,7 +182,7 @@ def test_the_job_that_ships_composes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_config_folder_of_the_user_adds_to_the_groups(tmp_path: Path) -> None:
     """`--config-dir` brings a model of one's own."""
     (tmp_path / "model").mkdir()
-    text = "defaults: [fake_schema, _self_]\nname: mine\nwidth: 512\n"
+    text = "defaults: [fake, _self_]\nname: mine\nwidth: 512\n"
     (tmp_path / "model" / "mine.yaml").write_text(text)
     config = Composer(str(tmp_path)).job(["table=t.csv", "model=mine"])
     assert config.model == FakeModel(name="mine", width=512)
@@ -207,7 +204,6 @@ def test_any_folder_will_do_to_work_in(
     assert job(*FAKE).table == "t.csv"
 
 
-@pytest.mark.xfail(strict=True, reason="the search path is quoted without escaping quotes")
 def test_a_folder_with_an_apostrophe_will_do_to_work_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +262,6 @@ def test_the_yaml_shows_a_chosen_column() -> None:
 
 
 @pytest.mark.parametrize("override", ["nosuch=1", "seed=1,2", "sampling.steps=many"])
-@pytest.mark.xfail(strict=True, reason="Composer.yaml lets Hydra's own errors through")
 def test_a_yaml_that_cannot_be_composed_is_refused_in_sentences(override: str) -> None:
     """--cfg is where people look when something is wrong."""
     with pytest.raises(ConfigError):

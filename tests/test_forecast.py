@@ -8,9 +8,9 @@ import pytest
 from conftest import MakeConfig, WriteTable
 
 import batchgen
-from batchgen.config import FakeModel
 from batchgen.errors import ConfigError, FolderError, JobChanged, TableError
 from batchgen.forecast import forecast
+from batchgen.models import FakeModel
 
 TABLE = "id,caption,seed,mood\na,a cat,1,calm\nb,a dog,2,wild\nc,a bird,3,shy\n"
 

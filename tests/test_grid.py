@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batchgen.config import DemoModel, FakeModel, JobConfig, SamplingConfig
+from batchgen.config import JobConfig, SamplingConfig
 from batchgen.errors import FolderError
 from batchgen.folder import GRID_FILE, JobFolder
 from batchgen.grid import Point, record_points, worst
+from batchgen.models import DemoModel, FakeModel
 
 
 def point(root: Path | str = "outputs", overrides: Any = None, **settings: Any) -> Point:
@@ -62,15 +63,11 @@ def test_what_is_no_setting_and_what_is_the_default_changes_no_folder(
     assert point(**settings).folder_name == point().folder_name
 
 
-@pytest.mark.xfail(
-    strict=True, reason="each model is compared with its own defaults, name included"
-)
 def test_another_model_is_another_folder() -> None:
     """`-m model=fake,demo` is two points."""
     assert point(model=DemoModel()).folder_name != point().folder_name
 
 
-@pytest.mark.xfail(strict=True, reason="seeds are hashed as they are spelt")
 def test_seeds_spelt_in_another_way_are_the_same_folder() -> None:
     """0..2 is [0,1,2]."""
     assert point(seeds="0..2").folder_name == point(seeds=[0, 1, 2]).folder_name

@@ -115,7 +115,6 @@ def test_control_characters_become_spaces() -> None:
     assert text.split("\n")[0] == "a b [31mc d e"
 
 
-@pytest.mark.xfail(strict=True, reason="viewers strip the space that is put in front")
 def test_a_prompt_that_begins_like_a_negative_one_stays_the_prompt() -> None:
     """`Negative prompt: none` may be a prompt."""
     prompt, negative, _ = as_viewers_read(text_of(prompt="Negative prompt: dull"))

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from conftest import MakeConfig, RunJob, WritePrompts
 
-from batchgen.config import DemoModel, DeviceKind, FakeModel, SdxlModel
+from batchgen.config import DeviceKind
 from batchgen.errors import DeviceError
 from batchgen.facts import Facts
 from batchgen.folder import JobFolder
 from batchgen.job import Job, resolved_device, set_aside
+from batchgen.models import DemoModel, FakeModel, SdxlModel
 
 
 @pytest.fixture

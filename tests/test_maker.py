@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conftest import image_of
 
-from batchgen.config import FakeModel
 from batchgen.errors import (
     BlankImage,
     DeviceLost,
@@ -20,6 +19,7 @@ from batchgen.errors import (
 )
 from batchgen.ladder import Rung
 from batchgen.maker import Failed, Made, Maker
+from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
 from batchgen.plan import Batch, Image

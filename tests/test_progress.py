@@ -16,8 +16,8 @@ import pytest
 from conftest import RunJob, WritePrompts
 
 from batchgen import progress
-from batchgen.config import FakeModel
 from batchgen.folder import JobFolder
+from batchgen.models import FakeModel
 from batchgen.progress import Progress, line
 
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from batchgen.backlog import whole_windows
 from batchgen.columns import METADATA, carried_name
-from batchgen.config import SCHEDULERS, FakeModel, JobConfig, SamplingConfig
+from batchgen.config import JobConfig, SamplingConfig
 from batchgen.images import parameters_text, settings_of
+from batchgen.limits import SCHEDULERS
+from batchgen.models import FakeModel
 from batchgen.plan import Settings, cut, image_columns, materialised, window_rows
 from batchgen.table import SETTINGS, Rows
 

@@ -44,7 +44,10 @@ def test_every_command_of_the_readme_works() -> None:
         if "jobs=demo" in line or "model=demo" in line:
             command += ["limit=2", *(["sampling.steps=2"] if "sampling.steps" not in line else [])]
         done = subprocess.run(
-            [sys.executable, "-m", "batchgen", *command], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "batchgen", *command],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         expected = 3 if "fail_rows" in line else 0
         assert done.returncode == expected, f"{line}\n{done.stdout}\n{done.stderr}"

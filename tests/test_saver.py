@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 from conftest import image_of
 
-from batchgen.config import FakeModel
 from batchgen.errors import ImageError, StorageError
 from batchgen.images import Saved
 from batchgen.ladder import Rung
 from batchgen.maker import Call, Failed, Made
+from batchgen.models import FakeModel
 from batchgen.pipelines.fake import FakePipeline
 from batchgen.plan import Batch
 from batchgen.saver import Saver

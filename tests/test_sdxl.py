@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batchgen.config import SCHEDULERS, DemoModel, DeviceConfig, DeviceKind, SdxlModel
+from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
+from batchgen.limits import SCHEDULERS
+from batchgen.models import DemoModel, SdxlModel
 from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler

@@ -20,8 +20,16 @@ import batchgen
 N_IMAGES = 1000
 N_FAULTS = 200
 SEED = 20260
-LATENCY_S = 0.1
+LATENCY_S = 0.05
 ROOM_BYTES = 400 * 2**20
+
+
+_FAKED = {
+    "out of memory": "model.oom_above_batch=2",
+    "poison rows": "model.fail_rows=ROWS",
+    "blank pictures": "model.blank_rows=ROWS",
+    "crash": "model.crash_rows=ROWS",
+}
 
 
 @pytest.fixture
@@ -40,7 +48,7 @@ class Night:
     """A job that is started again and again, with one fault in each start."""
 
     def __init__(self, table: Path, output_root: Path) -> None:
-        self.random = random.Random(SEED)
+        self.random = random.Random(SEED)  # noqa: S311
         self.folder = output_root / "night"
         self.command = [
             *(sys.executable, "-m", "batchgen", "run", f"table={table}", "name=night"),
@@ -80,31 +88,22 @@ class Night:
 
     def fault(self, kind: str) -> None:
         """Have one fault."""
-        match kind:
-            case "kill -9":
-                self.end(self.start(), signal.SIGKILL)
-            case "SIGTERM":
-                self.end(self.start(), signal.SIGTERM)
-            case "out of memory":
-                self.end(self.start("model.oom_above_batch=2"), signal.SIGTERM)
-            case "poison rows":
-                self.end(self.start(f"model.fail_rows={self.rows(60)}"), signal.SIGTERM)
-            case "blank pictures":
-                self.end(self.start(f"model.blank_rows={self.rows(60)}"), signal.SIGTERM)
-            case "crash":
-                self.end(self.start(f"model.crash_rows={self.rows(60)}"), signal.SIGTERM)
-            case "disk full":
-                self.fill_disk()
-            case "torn journal line":
-                self.end(self.start(), signal.SIGKILL)
+        if kind in _FAKED:
+            override = _FAKED[kind].replace("ROWS", self.rows(60))
+            self.end(self.start(override), signal.SIGTERM)
+        elif kind == "disk full":
+            self.fill_disk()
+        elif kind == "deleted image":
+            images = sorted(self.folder.glob("images/*/*.png"))
+            if images:
+                self.random.choice(images).unlink()
+        else:
+            number = signal.SIGTERM if kind in ("SIGTERM", "truncated part") else signal.SIGKILL
+            self.end(self.start(), number)
+            if kind == "torn journal line":
                 self.cut(self.folder / ".batchgen/journals", self.random.randrange(1, 400))
-            case "truncated part":
-                self.end(self.start(), signal.SIGTERM)
+            if kind == "truncated part":
                 self.truncate_sealed_file()
-            case "deleted image":
-                images = sorted(self.folder.glob("images/*/*.png"))
-                if images:
-                    self.random.choice(images).unlink()
 
     def fill_disk(self) -> None:
         """Fill the disk under a running job, and make room again when it has stopped."""

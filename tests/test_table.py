@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchgen.config import SCHEDULERS, ReadingConfig
+from batchgen.config import ReadingConfig
 from batchgen.errors import TableChanged, TableError
+from batchgen.limits import SCHEDULERS
 from batchgen.table import SETTINGS, Table, open_table
 
 

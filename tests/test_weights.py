@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from batchgen import model_files, weights
-from batchgen.config import DemoModel, DeviceKind, Dtype, FakeModel, SdxlModel
+from batchgen.config import DeviceKind
 from batchgen.errors import ModelError
+from batchgen.models import DemoModel, Dtype, FakeModel, SdxlModel
 
 NAME = "stable-diffusion-xl-base-1.0"
 CPU, ASCEND = DeviceKind.cpu, DeviceKind.ascend

@@ -14,10 +14,10 @@ from conftest import RunJob, StartCommand, WritePrompts, WriteTable
 
 import batchgen
 from batchgen.columns import FAILURES
-from batchgen.config import FakeModel
 from batchgen.errors import DeviceLost
 from batchgen.folder import JobFolder
 from batchgen.ledger import read_contents
+from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
 from batchgen.plan import Image

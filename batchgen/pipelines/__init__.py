@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from batchgen.config import DeviceConfig, DeviceKind, FakeModel, ModelConfig
+from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.models import FakeModel, ModelConfig
 from batchgen.plan import Image
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from batchgen.config import FakeModel
 from batchgen.errors import DeviceOutOfMemory, ImageError
+from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture
 from batchgen.plan import Batch, Image
 

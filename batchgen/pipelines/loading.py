@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from batchgen.config import Dtype
 from batchgen.errors import DeviceError, DeviceOutOfMemory, ModelError
+from batchgen.models import Dtype
 from batchgen.pipelines import symptoms
 from batchgen.pipelines.machine import Machine
 

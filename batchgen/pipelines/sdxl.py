@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import weights
-from batchgen.config import DeviceConfig, DeviceKind, ModelConfig, SdxlModel
+from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.models import ModelConfig, SdxlModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine

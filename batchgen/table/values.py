@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.config import sampling_problem
 from batchgen.errors import TableError
+from batchgen.limits import sampling_problem
 from batchgen.table.columns import SETTINGS, override
 from batchgen.table.raw import RawRows, shown
 

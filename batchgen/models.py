@@ -1,0 +1,103 @@
+"""The models a job may name, each with the settings of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from batchgen.limits import number_problem, prefixed, sampling_problem
+
+
+class Dtype(str, Enum):
+    """Floating-point type of weights and activations."""
+
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """What every model says of itself."""
+
+    name: str = ""
+    """As in the metadata and in the `parameters` text."""
+    width: int = 1024
+    """The size of an image, in pixels, where neither job nor row says another."""
+    height: int = 1024
+    full_size: bool = False
+    """Too large for a CPU to be what anyone wants; refused there unless it is asked for."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {name: sampling_problem(name, getattr(self, name)) for name in ("width", "height")}
+        if not self.name:
+            values["name"] = "is empty"
+        yield from prefixed("model.", values, self)
+
+
+@dataclass(kw_only=True)
+class SdxlModel(ModelConfig):
+    """Stable Diffusion XL in diffusers' folder layout, as `mindone.diffusers` loads it."""
+
+    name: str = "sdxl-base"
+    full_size: bool = True
+    path: str | None = None
+    """A folder with model_index.json; None looks in the caches of ModelScope and Hugging Face."""
+    hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
+    """The model's name on ModelScope, for `batchgen download`."""
+    hub_revision: str | None = None
+    variant: str | None = "fp16"
+    """The suffix of the weight files, as in diffusers; None for the plain ones."""
+    dtype: Dtype = Dtype.float16
+    """On an NPU; a CPU always computes in float32."""
+    vae_dtype: Dtype = Dtype.float32
+
+
+@dataclass(kw_only=True)
+class DemoModel(ModelConfig):
+    """An SDXL of a few million random parameters, made on first use; for trials and tests."""
+
+    name: str = "demo"
+    width: int = 128
+    height: int = 128
+
+
+@dataclass(kw_only=True)
+class FakeModel(ModelConfig):
+    """Deterministic pixels without a model, and every fault an overnight job should survive.
+
+    The lists hold row indexes; a row named there stays bad on every try.
+    """
+
+    name: str = "fake"
+    latency_s: float = 0.0
+    """Seconds an image takes, making its pixels included."""
+    batch_sensitive: bool = False
+    """Let the pixels depend on the make-up of the batch, which real devices do in the last bits."""
+    fail_rows: list[int] = field(default_factory=list)
+    blank_rows: list[int] = field(default_factory=list)
+    nan_rows: list[int] = field(default_factory=list)
+    nan_until_float32: list[int] = field(default_factory=list)
+    """NaN until the VAE runs in float32."""
+    hang_rows: list[int] = field(default_factory=list)
+    crash_rows: list[int] = field(default_factory=list)
+    """The process dies."""
+    oom_above_batch: int | None = None
+    """Out of memory in a batch of more images than this."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        yield from ModelConfig.problems(self)
+        values = {"latency_s": number_problem(self.latency_s, 0, 10**6)}
+        if self.oom_above_batch is not None:
+            values["oom_above_batch"] = number_problem(self.oom_above_batch, 0, 10**6, whole=True)
+        yield from prefixed("model.", values, self)
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "sdxl-base": SdxlModel,
+    "demo": DemoModel,
+    "fake": FakeModel,
+}
