@@ -228,10 +228,21 @@ def survey(
         if has_ids:
             hashes.append(text_hashes(rows.settings["row_key"]))
     backlog = state.result()
-    del state, finished  # the check for duplicates needs their room
+    del state
     if has_ids:
-        _refuse_duplicates(table, np.concatenate(hashes))
+        _refuse_duplicates(table, _drained(hashes))
     return backlog
+
+
+def _drained(parts: list[Hashes]) -> Hashes:
+    """Return the parts as one array, giving up each as it is copied: they are the table's size."""
+    joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
 
 
 def _refuse_duplicates(table: Table, hashes: Hashes) -> None:

@@ -25,6 +25,7 @@ from batchgen.ledger import (
     NOTES,
     Contents,
     Source,
+    consistently,
     read_contents,
     remove_covered,
     sealed_parquet,
@@ -141,16 +142,11 @@ def merged_schema(contents: Contents, carried: pa.Schema | None = None) -> pa.Sc
 def read_table(folder: JobFolder) -> pa.Table:
     """Return all that is committed as one table in order; for jobs that fit in memory.
 
-    Safe beside a running job: a file that was sealed or compacted away between two looks makes it
-    look again. Raises `FolderError` for a folder that is no job.
+    Safe beside a running job. Raises `FolderError` for a folder that is no job.
     """
     if not folder.is_job():
         raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
-    while True:
-        try:
-            return _joined(read_contents(folder))
-        except FileNotFoundError:
-            continue
+    return consistently(folder, lambda: _joined(read_contents(folder)))
 
 
 def _joined(contents: Contents) -> pa.Table:

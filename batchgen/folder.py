@@ -101,10 +101,13 @@ class JobFolder:
         return f"images/{number // 10_000:05d}/{number:09d}-{image_index}.{suffix}"
 
     def create(self) -> None:
-        """Make the folder and what every job has in it, where missing."""
+        """Make the folder and those in it, where missing; harmless beside another start."""
         with storage_errors(self.root):
             self.journals.mkdir(parents=True, exist_ok=True)
             self.parts.mkdir(exist_ok=True)
+
+    def write_card(self) -> None:
+        """Write the dataset card, unless there is one; the caller holds the lock."""
         if not self.card.exists():
             write_atomically(self.card, _CARD.encode())
 
@@ -138,7 +141,7 @@ class JobFolder:
             content = json.loads(self.job_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise FolderError(
                 f"{self.job_json} cannot be read ({error}). Move it away to go on; the images are "
                 "then compared by their own metadata."

@@ -11,7 +11,6 @@ from batchgen.backlog import Backlog
 from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
 from batchgen.job import Job, notes
-from batchgen.ledger import read_contents
 from batchgen.space import image_size_bytes
 from batchgen.table import Table
 
@@ -20,8 +19,8 @@ def forecast(config: JobConfig) -> Iterator[str]:
     """Yield the plan of a job line by line. Raises whatever `run` would refuse."""
     job = Job.identify(config)
     table = job.open_table()
-    contents = read_contents(job.folder)
-    backlog = job.survey(table, contents)
+    contents, finished = job.committed()
+    backlog = job.survey(table, contents.facts, finished)
     job.refuse_changes(backlog, contents)
     yield from _table_lines(table, backlog)
     yield (

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import weights
-from batchgen.backlog import Backlog, Identity, SetAside, survey
+from batchgen.backlog import Backlog, Finished, Identity, SetAside, survey
 from batchgen.compaction import live_tables, load_finished
 from batchgen.config import DeviceKind, JobConfig, OnChange, plain
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.facts import Facts
 from batchgen.folder import JobFolder
-from batchgen.ledger import Contents, read_contents
+from batchgen.ledger import Contents, consistently, read_contents
 from batchgen.models import FakeModel
 from batchgen.table import Table, open_table
 
@@ -129,10 +129,18 @@ class Job:
         """Open the prompt table; reads its header only."""
         return open_table(self.config.table, self.config.reading)
 
-    def survey(self, table: Table, contents: Contents) -> Backlog:
+    def committed(self) -> tuple[Contents, Finished]:
+        """Return what the folder holds, and as a set of what is done."""
+
+        def read() -> tuple[Contents, Finished]:
+            contents = read_contents(self.folder)
+            return contents, load_finished(contents)
+
+        return consistently(self.folder, read)
+
+    def survey(self, table: Table, facts: Facts, finished: Finished) -> Backlog:
         """Read the whole table and hold it against what is committed."""
-        aside = set_aside(contents.facts, self.config)
-        return survey(table, self.config, self.identity, load_finished(contents), aside)
+        return survey(table, self.config, self.identity, finished, set_aside(facts, self.config))
 
     def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
         """Raise `JobChanged` where finished images differ and nobody said what to do with them."""

@@ -60,7 +60,7 @@ def decode(line: bytes) -> Event | None:
         return None
     try:
         event = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 

@@ -13,11 +13,11 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 PART_ROWS = 1000
 """Rows a journal holds before it is sealed into a part."""
+
+_Read = TypeVar("_Read")
 
 NOTES = b"batchgen.ledger"
 """Key of what a Parquet file says of itself to the ledger, as JSON."""
@@ -119,7 +121,7 @@ def read_contents(folder: JobFolder) -> Contents:
     """
     contents = Contents()
     if folder.metadata.exists():
-        notes, n_rows = read_notes(folder.metadata)
+        notes, n_rows = read_notes(folder, folder.metadata)
         contents.last_sequence = int(notes["covers"])
         contents.sources.append(
             Source(contents.last_sequence, folder.metadata, None, set(), n_rows)
@@ -134,11 +136,36 @@ def read_contents(folder: JobFolder) -> Contents:
     }
     for sequence in sorted({*parts, *journals}):
         if sequence in parts:
-            _add_part(contents, sequence, parts[sequence])
+            _add_part(contents, sequence, parts[sequence], folder)
         else:
             _add_journal(contents, sequence, journals[sequence])
         contents.last_sequence = sequence
     return contents
+
+
+def consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
+    """Return what `read` finds in a folder, reading again where files came or went meanwhile.
+
+    A running job seals and compacts its files; between two looks rows would be missed or doubled.
+    """
+    while True:
+        before = _listing(folder)
+        try:
+            found = read()
+        except FileNotFoundError:
+            continue
+        if _listing(folder) == before:
+            return found
+
+
+def _listing(folder: JobFolder) -> tuple[object, ...]:
+    try:
+        status = folder.metadata.stat()
+        metadata = (status.st_ino, status.st_mtime_ns, status.st_size)
+    except FileNotFoundError:
+        metadata = (0, 0, 0)
+    parts = sorted(_numbered(folder.parts, ".parquet"))
+    return (metadata, parts, sorted(_numbered(folder.journals, ".jsonl")))
 
 
 def _numbered(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
@@ -150,7 +177,7 @@ def _numbered(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
             yield int(number), path
 
 
-def read_notes(path: Path) -> tuple[dict[str, Any], int]:
+def read_notes(folder: JobFolder, path: Path) -> tuple[dict[str, Any], int]:
     """Return what a Parquet file of the ledger says of itself, and how many rows it has."""
     try:
         metadata = pq.read_metadata(path)
@@ -160,13 +187,13 @@ def read_notes(path: Path) -> tuple[dict[str, Any], int]:
             raise
         raise FolderError(
             f"{path} does not open as a file of batchgen's ({error}). "
-            f"Run: batchgen verify --repair {path.parent}"
+            f"Run: batchgen verify --repair {folder.root}"
         ) from error
     return notes, metadata.num_rows
 
 
-def _add_part(contents: Contents, sequence: int, path: Path) -> None:
-    notes, n_rows = read_notes(path)
+def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) -> None:
+    notes, n_rows = read_notes(folder, path)
     contents.facts = Facts.from_json(notes["facts"])
     voids = {(row_key, image_index) for row_key, image_index in notes["voids"]}
     contents.sources.append(Source(sequence, path, None, voids, n_rows))

@@ -87,7 +87,7 @@ def prefixed(prefix: str, values: dict[str, str | None], owner: object) -> Itera
 
 
 def type_problems(config: object, prefix: str = "") -> Iterator[str]:
-    """Yield a sentence for each field of a dataclass, nested ones too, of another type than its own.
+    """Yield a sentence for each field, nested ones too, whose value is of another type.
 
     A whole number passes for a float; a range or a tuple for a list.
     """
@@ -108,7 +108,8 @@ def _fits(value: object, hint: Any) -> bool:
         return any(_fits(value, argument) for argument in arguments)
     if origin is list:
         is_list = isinstance(value, (list, tuple, range))
-        return is_list and all(_fits(item, arguments[0]) for item in value)  # type: ignore[attr-defined]
+        items: Any = value
+        return is_list and all(_fits(item, arguments[0]) for item in items)
     if origin is dict:
         return isinstance(value, dict) and all(
             _fits(item, argument)

@@ -95,23 +95,23 @@ class FolderLock:
             raise JobInUse(self._message(holder))
 
     def _holder(self) -> dict[str, Any]:
+        """Return who wrote the lock last; empty where that is nobody, or nonsense."""
         try:
             holder = json.loads(os.pread(self._descriptor, 4096, 0).decode() or "{}")
-        except ValueError:
+            return {
+                "host": str(holder["host"]),
+                "pid": int(holder["pid"]),
+                "started": float(holder["started"]),
+                "heartbeat": float(holder["heartbeat"]),
+            }
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             return {}
-        return holder if isinstance(holder, dict) else {}
 
     @staticmethod
     def _is_alive(holder: dict[str, Any], *, is_ours_by_flock: bool) -> bool:
-        if holder.get("host") == socket.gethostname():
-            if is_ours_by_flock:
-                return False
-            try:
-                os.kill(int(holder.get("pid", 0)), 0)
-            except (OSError, ValueError):
-                return False
-            return int(holder["pid"]) != os.getpid()
-        return time.time() - float(holder.get("heartbeat", 0)) < STALE_S
+        if holder["host"] != socket.gethostname():
+            return bool(time.time() - holder["heartbeat"] < STALE_S)
+        return not is_ours_by_flock and _runs(holder["pid"])
 
     def _message(self, holder: dict[str, Any]) -> str:
         now = time.time()
@@ -121,3 +121,16 @@ class FolderLock:
             f"{holder.get('host', '?')}, for {age:.0f} s, last heard of {beat:.0f} s ago. "
             "Wait for it, stop it, or choose another name=."
         )
+
+
+def _runs(pid: int) -> bool:
+    """Whether another process of this host has this number."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

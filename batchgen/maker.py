@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory
+from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.images import blank_reason
 from batchgen.ladder import Rung
 from batchgen.pipelines import Generation, Picture, Pipeline
@@ -112,7 +112,7 @@ class Maker:
         """Return the outcomes of a batch, or the error that prevented them."""
         try:
             return self._outcomes(batch, rung)
-        except DeviceLost:
+        except (DeviceLost, Stopped):
             raise
         except Exception as error:
             return error

@@ -113,8 +113,9 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
     is_locked = folder.hidden.is_dir()
     if is_locked:
         stack.enter_context(lock)
-    contents = read_contents(folder)
-    backlog = job.survey(table, contents)
+    contents, finished = job.committed()
+    backlog = job.survey(table, contents.facts, finished)
+    del finished
     job.refuse_changes(backlog, contents)
     merged_schema(contents, table.carried)  # refuses a column that changed its type
     refuse_if_full(folder, job.config, backlog.n_pending)
@@ -125,6 +126,7 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
         stack.enter_context(lock)
         if read_contents(folder).last_sequence != contents.last_sequence:
             raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
+    folder.write_card()
     stack.enter_context(_logging_to(folder.log))
     return _Start(job, table, backlog, lock)
 

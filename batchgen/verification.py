@@ -99,7 +99,7 @@ def _refuse_no_job(folder: JobFolder) -> None:
 
 
 def _findings(folder: JobFolder) -> Findings:
-    findings = Findings(broken=[path for path in _sealed(folder) if not _opens(path)])
+    findings = Findings(broken=[path for path in _sealed(folder) if not _opens(folder, path)])
     if findings.broken:
         return findings
     seen: set[Key] = set()
@@ -127,9 +127,9 @@ def _sealed(folder: JobFolder) -> Iterator[Path]:
     yield from sorted(folder.parts.glob("[!.]*.parquet"))
 
 
-def _opens(path: Path) -> bool:
+def _opens(folder: JobFolder, path: Path) -> bool:
     try:
-        read_notes(path)
+        read_notes(folder, path)
         with pq.ParquetFile(path) as file:
             for _ in file.iter_batches():
                 pass

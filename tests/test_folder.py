@@ -46,7 +46,7 @@ def test_file_in_the_place_of_the_folder_is_refused(folder: JobFolder) -> None:
     """The message names the file and what to change."""
     folder.root.parent.mkdir()
     folder.root.write_text("")
-    with pytest.raises(FolderError, match=r"t is a file, not a job's folder.*name="):
+    with pytest.raises(FolderError, match=r"/t is a file, and a folder is needed.*name="):
         folder.refuse_unless_job()
 
 
