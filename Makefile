@@ -44,7 +44,8 @@ bench: .venv/.done  ## print the ratios behind the performance claims
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/large_table.py
 
-docs: .venv/.done  ## print docs/metadata.md from the code
+docs: .venv/.done  ## print the pages of docs/ that come from the code
+	$(BIN)/python -m batchgen.reference > docs/config.md
 	$(BIN)/python -m batchgen.columns > docs/metadata.md
 
 lock: .venv/.done  ## resolve the dependencies anew for every supported Python

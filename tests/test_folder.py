@@ -25,9 +25,10 @@ def test_every_path_is_inside_the_folder(folder: JobFolder) -> None:
 def test_create_keeps_a_card_that_somebody_wrote(folder: JobFolder) -> None:
     """The dataset card is the user's once it is there."""
     folder.create()
+    folder.write_card()
     assert "data_files" in folder.card.read_text()
     folder.card.write_text("mine")
-    folder.create()
+    folder.write_card()
     assert folder.card.read_text() == "mine"
 
 

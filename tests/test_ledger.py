@@ -329,6 +329,16 @@ def test_committed_batch_is_not_in_flight(folder: JobFolder, open_ledger: OpenLe
     assert open_ledger("next").facts.suspects == {}
 
 
+def test_failed_image_is_not_in_flight(folder: JobFolder, open_ledger: OpenLedger) -> None:
+    """Its failure is on record; what killed the process came after it."""
+    ledger = open_ledger("dead")
+    ledger.start([K9])
+    ledger.record(FAIL)
+    folder.crash_note("dead").write_text("Fatal Python error: Aborted")
+    ledger.abandon()
+    assert open_ledger("next").facts.suspects == {}
+
+
 def test_sealing_takes_the_batch_in_flight_along(
     folder: JobFolder, open_ledger: OpenLedger
 ) -> None:

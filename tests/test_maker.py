@@ -20,8 +20,8 @@ from batchgen.errors import (
 from batchgen.ladder import Rung
 from batchgen.maker import Failed, Made, Maker
 from batchgen.models import FakeModel
-from batchgen.pipelines import PLAIN, Decoding, Generation
-from batchgen.pipelines.fake import FakePipeline
+from batchgen.pipelines import PLAIN, Decoding, Generation, Picture
+from batchgen.pipelines.fake import FakePipeline, _pixels
 from batchgen.plan import Batch, Image
 
 
@@ -226,6 +226,19 @@ def test_blank_picture_of_a_float32_vae_fails_at_once() -> None:
     stage.pipeline.vae_is_float32 = True
     assert rows(stage.make(*images(2)), Failed) == [0]
     assert len(stage.pipeline.calls) == 1
+
+
+def test_picture_that_was_not_finite_fails_though_it_has_colours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rounding turns a NaN into some colour or other."""
+    stage = scene()
+    monkeypatch.setattr(
+        stage.pipeline,
+        "_picture",
+        lambda image, *_: Picture(_pixels(image, ""), is_finite=image.row_index != 1),
+    )
+    assert rows(stage.make(*images(3)), Failed) == [1]
 
 
 def test_blank_finished_neighbour_costs_no_second_look() -> None:
