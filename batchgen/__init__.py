@@ -20,7 +20,7 @@ from batchgen.errors import BatchgenError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from batchgen.runner import JobResult
+    from batchgen.runner.start import JobResult
 
 __all__ = ["BatchgenError", "JobConfig", "read_metadata", "run"]
 
@@ -37,8 +37,8 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
     returns: see `JobResult.exit_code`.
     """
     from batchgen.keywords import config_from
-    from batchgen.runner import PipelineCache, run_job
-    from batchgen.stopping import Stop
+    from batchgen.runner.start import PipelineCache, run_job
+    from batchgen.runner.stopping import Stop
 
     if config is None:
         config = config_from(settings)
@@ -59,8 +59,8 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     are those of docs/metadata.md, then the table's own. Raises `errors.FolderError` for a folder
     that is no job.
     """
-    from batchgen.compaction import read_table
     from batchgen.folder import JobFolder
+    from batchgen.ledger.compaction import read_table
 
     frame: pd.DataFrame = read_table(JobFolder(Path(folder))).to_pandas()
     return frame

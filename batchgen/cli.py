@@ -90,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from batchgen.compose import Composer
-    from batchgen.runner import PipelineCache, run_job
-    from batchgen.stopping import Stop
+    from batchgen.runner.start import PipelineCache, run_job
+    from batchgen.runner.stopping import Stop
 
     composer = Composer(options.config_dir)
     if options.cfg:
@@ -109,8 +109,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_grid(composer: Composer, overrides: Sequence[str]) -> int:
     from batchgen.grid import record_points, worst
-    from batchgen.runner import PipelineCache, run_job
-    from batchgen.stopping import Stop
+    from batchgen.runner.start import PipelineCache, run_job
+    from batchgen.runner.stopping import Stop
 
     points, codes = _points(composer, overrides)
     for root in {point.root for point in points}:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchgen.backlog import Backlog
 from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
-from batchgen.job import Job, notes
-from batchgen.space import image_size_bytes
+from batchgen.plan.backlog import Backlog
+from batchgen.runner.job import Job, notes
+from batchgen.runner.space import image_size_bytes
 from batchgen.table import Table
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from batchgen.config import JobConfig, plain
 from batchgen.errors import FolderError
 from batchgen.folder import GRID_FILE, JobFolder
-from batchgen.ledger import sealed_parquet
+from batchgen.ledger.commits import sealed_parquet
 from batchgen.storage import storage_errors
 
 _DEFAULT = vars(JobConfig(table=""))

@@ -21,7 +21,7 @@ from batchgen.limits import SCHEDULERS
 from batchgen.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
-    from batchgen.plan import Settings
+    from batchgen.plan.batches import Settings
 
 RNG = "numpy-PCG64"
 """Where the noise comes from, as metadata and `parameters` name it."""
@@ -168,7 +168,7 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
     Line breaks in a prompt became spaces, so only one-line prompts come back exactly. Raises
     `ImageError` for a text that says too little.
     """
-    from batchgen.plan import Settings
+    from batchgen.plan.batches import Settings
 
     *texts, last = parameters.split("\n")
     pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}

@@ -23,6 +23,7 @@ from batchgen.storage import storage_errors
 STALE_S = 180.0
 """A lock of another host whose heartbeat is older than this is left over from a dead process."""
 
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -38,6 +39,9 @@ class FolderLock:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
+            if error.errno in _DISK_TROUBLE:
+                with storage_errors(self._path):
+                    raise
             raise FolderError(
                 f"{self._path} cannot be written: {error.strerror}. "
                 "Choose another output_root= or mend the permissions."

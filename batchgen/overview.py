@@ -10,7 +10,7 @@ from typing import Any
 
 from batchgen.errors import FolderError
 from batchgen.folder import JobFolder
-from batchgen.progress import HEARTBEAT_S, line
+from batchgen.runner.progress import HEARTBEAT_S, line
 
 _SILENT_S = 6 * HEARTBEAT_S
 _AT_WORK = ("loading", "running", "stopping")

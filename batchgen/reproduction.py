@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import images, pipelines, weights
-from batchgen.compaction import read_table
 from batchgen.config import DeviceConfig, ImageFormat, JobConfig
 from batchgen.errors import FolderError, ImageError
 from batchgen.folder import JobFolder
-from batchgen.job import resolved_device
 from batchgen.keywords import config_of_job
-from batchgen.ladder import Rung
+from batchgen.ledger.compaction import read_table
 from batchgen.models import MODELS
-from batchgen.plan import Image, Settings
+from batchgen.plan.batches import Image, Settings
+from batchgen.runner.job import resolved_device
+from batchgen.runner.ladder import Rung
 
 _LOSSY = (f".{ImageFormat.jpeg.value}", ".jpeg")
 

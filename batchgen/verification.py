@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.compaction import compact, live_tables, merged_schema
 from batchgen.errors import FolderError
-from batchgen.facts import Key
 from batchgen.folder import JobFolder
-from batchgen.ledger import Ledger, read_contents, read_notes
+from batchgen.ledger.commits import Ledger, read_contents, read_notes
+from batchgen.ledger.compaction import compact, live_tables, merged_schema
+from batchgen.ledger.facts import Key
 from batchgen.lock import FolderLock
 from batchgen.storage import storage_errors
 

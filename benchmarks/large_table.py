@@ -16,14 +16,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 _RESUME = """
 import time, sys
 started = time.perf_counter()
-from batchgen import stopping
+from batchgen.runner import stopping
 from batchgen.keywords import config_from
-from batchgen.runner import PipelineCache, run_job
-from batchgen import maker
+from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner import maker
 def first(self, batch):
     print("first batch: row", batch.images[0].row_index, flush=True)
     report()
@@ -67,14 +68,14 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     """Write a job folder whose first rows are finished, as a clean stop would have left it."""
     import pyarrow as pa
 
-    from batchgen.columns import METADATA, schema
     from batchgen.config import ReadingConfig
-    from batchgen.facts import Facts
-    from batchgen.fingerprint import as_hex
-    from batchgen.job import Job
     from batchgen.keywords import config_from
-    from batchgen.ledger import NOTES, sealed_parquet
-    from batchgen.plan import image_columns
+    from batchgen.ledger.columns import METADATA, schema
+    from batchgen.ledger.commits import NOTES, sealed_parquet
+    from batchgen.ledger.facts import Facts
+    from batchgen.plan.batches import image_columns
+    from batchgen.plan.fingerprint import as_hex
+    from batchgen.runner.job import Job
     from batchgen.table import open_table
 
     settings = {"width": 64, "height": 64}
@@ -92,7 +93,7 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
                 break
             columns = image_columns(rows, job.config, job.identity.model_revision)
             index = range(rows.first_index, rows.first_index + n)
-            known = {
+            known: dict[str, Any] = {
                 "file_name": [job.folder.image_name(i, 0, "png") for i in index],
                 "row_key": rows.settings["row_key"].slice(0, n),
                 "row_index": list(index),

@@ -21,7 +21,7 @@ from batchgen import images
 from batchgen.config import DeviceConfig, DeviceKind, ImagesConfig
 from batchgen.models import FakeModel
 from batchgen.pipelines import load
-from batchgen.plan import Image, Settings
+from batchgen.plan.batches import Image, Settings
 
 SIZE = 1024
 

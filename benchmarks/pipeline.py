@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from batchgen.config import JobConfig, SamplingConfig
-from batchgen.job import Job
 from batchgen.models import DemoModel
 from batchgen.pipelines.sdxl import SdxlPipeline
-from batchgen.runner import PipelineCache, run_job
-from batchgen.stopping import Stop
+from batchgen.runner.job import Job
+from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.stopping import Stop
 
 REPEATS = 3
 

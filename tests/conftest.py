@@ -16,14 +16,14 @@ import pyarrow as pa
 import pytest
 
 import batchgen
-from batchgen.columns import METADATA, schema
 from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
 from batchgen.keywords import config_from
-from batchgen.ledger import Ledger
-from batchgen.plan import Image, Settings
-from batchgen.records import Record
-from batchgen.runner import JobResult
+from batchgen.ledger.columns import METADATA, schema
+from batchgen.ledger.commits import Ledger
+from batchgen.ledger.records import Record
+from batchgen.plan.batches import Image, Settings
+from batchgen.runner.start import JobResult
 
 
 class WriteTable(Protocol):

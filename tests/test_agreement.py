@@ -14,7 +14,7 @@ import pytest
 
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import DemoModel
-from batchgen.plan import Settings
+from batchgen.plan.batches import Settings
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None,

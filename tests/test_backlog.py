@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from conftest import MakeConfig, WriteTable
 
-from batchgen.backlog import (
+from batchgen.config import JobConfig, ReadingConfig
+from batchgen.errors import TableError
+from batchgen.plan.backlog import (
     Backlog,
     Finished,
     Identity,
@@ -19,9 +21,7 @@ from batchgen.backlog import (
     survey,
     whole_windows,
 )
-from batchgen.config import JobConfig, ReadingConfig
-from batchgen.errors import TableError
-from batchgen.plan import Image, image_columns, window_rows
+from batchgen.plan.batches import Image, image_columns, window_rows
 from batchgen.table import Rows, Table, open_table
 
 IDENTITY = Identity("fake-1", "environment")
@@ -281,7 +281,7 @@ def test_chunks_of_any_length_give_the_same_batches(
     """Blocks of a file, and how many rows are read at a time, move no batch."""
     text = "prompt,steps\n" + "".join(f"p{i},{10 + i % 3 % 2}\n" for i in range(300))
     expected = work(text, batch_size=2).named()
-    monkeypatch.setattr("batchgen.backlog.chunk_rows", lambda _: length)
+    monkeypatch.setattr("batchgen.plan.backlog.chunk_rows", lambda _: length)
     assert work(text, batch_size=2).named() == expected
 
 

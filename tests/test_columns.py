@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from batchgen.columns import FAILURES, METADATA, carried_name, markdown, schema
+from batchgen.ledger.columns import FAILURES, METADATA, carried_name, markdown, schema
 
 ISSUE = {
     "file_name", "text", "negative_prompt", "row_key", "row_index", "image_index", "seed", "rng",
@@ -20,7 +20,7 @@ ISSUE = {
 
 
 def test_the_page_on_metadata_is_what_the_code_prints() -> None:
-    """`python -m batchgen.columns > docs/metadata.md` mends it."""
+    """`python -m batchgen.ledger.columns > docs/metadata.md` mends it."""
     page = Path(__file__).parents[1] / "docs" / "metadata.md"
     assert page.read_text(encoding="utf-8") == markdown()
 

@@ -13,9 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import OpenLedger, ledger_row
 
-from batchgen import compaction, ledger
-from batchgen.columns import FAILURES, METADATA, schema
-from batchgen.compaction import (
+from batchgen.errors import FolderError
+from batchgen.folder import JobFolder
+from batchgen.ledger import commits as ledger
+from batchgen.ledger import compaction
+from batchgen.ledger.columns import FAILURES, METADATA, schema
+from batchgen.ledger.commits import Ledger, read_contents
+from batchgen.ledger.compaction import (
     VERSIONS,
     compact,
     load_finished,
@@ -23,9 +27,6 @@ from batchgen.compaction import (
     n_committed,
     read_table,
 )
-from batchgen.errors import FolderError
-from batchgen.folder import JobFolder
-from batchgen.ledger import Ledger, read_contents
 
 
 def fail(n: int, message: str = "no") -> dict[str, Any]:

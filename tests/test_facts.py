@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.facts import Facts
+from batchgen.ledger.facts import Facts
 
 KEYS = st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 1))
 RUNS = st.sampled_from(["run1", "run2", "run3"])

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchgen.fingerprint import (
+from batchgen.plan.fingerprint import (
     as_hex,
     derived_seeds,
     fingerprints,

@@ -26,7 +26,7 @@ from batchgen.images import (
     save,
     settings_of,
 )
-from batchgen.plan import Settings
+from batchgen.plan.batches import Settings
 
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
 FORMATS = list(ImageFormat)

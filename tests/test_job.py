@@ -12,10 +12,10 @@ from conftest import MakeConfig, RunJob, WritePrompts
 
 from batchgen.config import DeviceKind
 from batchgen.errors import DeviceError
-from batchgen.facts import Facts
 from batchgen.folder import JobFolder
-from batchgen.job import Job, resolved_device, set_aside
+from batchgen.ledger.facts import Facts
 from batchgen.models import DemoModel, FakeModel, SdxlModel
+from batchgen.runner.job import Job, resolved_device, set_aside
 
 
 @pytest.fixture

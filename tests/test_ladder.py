@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchgen.ladder import Rung
+from batchgen.runner.ladder import Rung
 
 RUNGS = st.builds(Rung, st.booleans(), st.none() | st.integers(1, 1024), st.booleans())
 

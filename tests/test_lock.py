@@ -153,7 +153,6 @@ def test_without_flock_another_host_is_respected_while_it_beats(path: Path) -> N
         pass
 
 
-@pytest.mark.xfail(strict=True, reason="a process that may not be signalled counts as dead")
 @pytest.mark.usefixtures("no_flock")
 def test_without_flock_a_process_of_another_user_is_respected(
     path: Path, monkeypatch: pytest.MonkeyPatch

@@ -17,12 +17,12 @@ from batchgen.errors import (
     ImageError,
     StorageError,
 )
-from batchgen.ladder import Rung
-from batchgen.maker import Failed, Made, Maker
 from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture
 from batchgen.pipelines.fake import FakePipeline, _pixels
-from batchgen.plan import Batch, Image
+from batchgen.plan.batches import Batch, Image
+from batchgen.runner.ladder import Rung
+from batchgen.runner.maker import Failed, Made, Maker
 
 
 class Watched(FakePipeline):
@@ -261,7 +261,6 @@ def test_lost_device_passes_through_and_blames_nobody(monkeypatch: pytest.Monkey
     assert len(stage.pipeline.calls) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the rows of the batch are blamed")
 def test_full_disk_passes_through_and_blames_nobody() -> None:
     """The journal of what is being made cannot be written: no row is guilty of it."""
     stage = scene()

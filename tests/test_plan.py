@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from batchgen.config import JobConfig, ReadingConfig
 from batchgen.errors import TableError
 from batchgen.limits import SEED_LIMIT
-from batchgen.plan import (
+from batchgen.plan.batches import (
     Batch,
     ImageColumns,
     Settings,

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from conftest import RunJob, WritePrompts
 
-from batchgen import progress
 from batchgen.folder import JobFolder
 from batchgen.models import FakeModel
-from batchgen.progress import Progress, line
+from batchgen.runner import progress
+from batchgen.runner.progress import Progress, line
 
 
 @pytest.fixture

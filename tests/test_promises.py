@@ -18,10 +18,10 @@ from conftest import RunJob, StartCommand, WritePrompts
 
 import batchgen
 from batchgen import images
-from batchgen.columns import METADATA
 from batchgen.errors import JobChanged
 from batchgen.folder import JobFolder
 from batchgen.images import read_pixels
+from batchgen.ledger.columns import METADATA
 from batchgen.models import FakeModel
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -289,7 +289,6 @@ def test_promise_10_every_png_holds_its_parameters(
     assert f"Seed: {metadata(folder)['seed'][1]}" in text
 
 
-@pytest.mark.xfail(strict=False, reason="both write the card before the lock: 75 for one of them")
 @pytest.mark.parametrize("n_rounds", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_of_two_starts_at_once_one_runs_and_one_is_refused(
     prompts: WritePrompts, start: StartCommand, folder: JobFolder, n_rounds: int

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import RunJob
 
-from batchgen.columns import METADATA, schema
 from batchgen.folder import JobFolder
-from batchgen.records import encode_carried, records_to_table
+from batchgen.ledger.columns import METADATA, schema
+from batchgen.ledger.records import encode_carried, records_to_table
 
 COLUMNS: dict[str, Any] = {
     "words": pa.array(["a\n“猫”", "", None]),

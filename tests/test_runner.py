@@ -19,20 +19,21 @@ import pytest
 from conftest import MakeConfig, RunJob, StartCommand, WritePrompts
 
 import batchgen
-from batchgen import compaction, plan, worker
 from batchgen.errors import FolderError, JobChanged, StorageError, TableError
 from batchgen.folder import GRID_FILE, JobFolder
-from batchgen.job import Job
-from batchgen.ledger import read_contents
+from batchgen.ledger import compaction
+from batchgen.ledger.commits import read_contents
 from batchgen.lock import FolderLock
 from batchgen.models import FakeModel
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan import Image
-from batchgen.runner import JobResult, PipelineCache
+from batchgen.plan import batches as plan
+from batchgen.plan.batches import Image
+from batchgen.runner import worker
+from batchgen.runner.job import Job
+from batchgen.runner.start import JobResult, PipelineCache
 from batchgen.storage import write_atomically
 
 WaitUntil = Callable[[Callable[[], object]], None]
-BLAMES_ROWS = pytest.mark.xfail(strict=True, reason="ten rows are blamed: exit 4")
 
 
 @pytest.fixture
@@ -353,7 +354,6 @@ def test_folder_that_may_not_be_written_is_refused(
         run_job()
 
 
-@pytest.mark.xfail(strict=True, reason="both write the card under one temporary name: exit 75")
 def test_first_start_does_not_stumble_over_another_first_start(
     folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -474,7 +474,7 @@ def outcome_of(run_job: RunJob) -> tuple[int, str]:
     return result.exit_code, result.message
 
 
-@pytest.mark.parametrize("event", ["done", "fail", pytest.param("start", marks=BLAMES_ROWS)])
+@pytest.mark.parametrize("event", ["done", "fail", "start"])
 def test_journal_that_cannot_be_written_ends_with_75_and_blames_no_row(
     prompts: WritePrompts,
     run_job: RunJob,

@@ -11,12 +11,12 @@ from conftest import image_of
 
 from batchgen.errors import ImageError, StorageError
 from batchgen.images import Saved
-from batchgen.ladder import Rung
-from batchgen.maker import Call, Failed, Made
 from batchgen.models import FakeModel
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan import Batch
-from batchgen.saver import Saver
+from batchgen.plan.batches import Batch
+from batchgen.runner.ladder import Rung
+from batchgen.runner.maker import Call, Failed, Made
+from batchgen.runner.saver import Saver
 
 WaitUntil = Callable[[Callable[[], object]], None]
 SAVED = Saved("pixels", "file", 1)

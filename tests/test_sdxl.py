@@ -18,7 +18,7 @@ from batchgen.models import DemoModel, SdxlModel
 from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
-from batchgen.plan import Image, Settings
+from batchgen.plan.batches import Image, Settings
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")

@@ -13,8 +13,8 @@ from conftest import StartCommand, WritePrompts
 
 from batchgen.errors import StorageError
 from batchgen.folder import JobFolder
-from batchgen.ledger import read_contents
-from batchgen.stopping import SIGNALS, Stop, Watchdog
+from batchgen.ledger.commits import read_contents
+from batchgen.runner.stopping import SIGNALS, Stop, Watchdog
 
 WaitUntil = Callable[[Callable[[], object]], None]
 

@@ -278,7 +278,8 @@ def test_fakes_identity_knows_whether_batches_matter() -> None:
 def test_demos_identity_needs_no_file_and_no_mindspore(home: Path) -> None:
     """It is the recipe's; a finished job is known without the heavy imports."""
     code = (
-        "import sys; from batchgen import weights; from batchgen.config import *; from batchgen.models import *;"
+        "import sys; from batchgen import weights; from batchgen.config import *;"
+        "from batchgen.models import *;"
         "print(weights.identity(DemoModel(), DeviceKind.cpu).revision);"
         "heavy = {'mindspore', 'mindone', 'modelscope', 'transformers'} & set(sys.modules);"
         "assert not heavy, heavy"

@@ -13,14 +13,14 @@ import pytest
 from conftest import RunJob, StartCommand, WritePrompts, WriteTable
 
 import batchgen
-from batchgen.columns import FAILURES
 from batchgen.errors import DeviceLost
 from batchgen.folder import JobFolder
-from batchgen.ledger import read_contents
+from batchgen.ledger.columns import FAILURES
+from batchgen.ledger.commits import read_contents
 from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan import Image
+from batchgen.plan.batches import Image
 
 WaitUntil = Callable[[Callable[[], object]], None]
 FAILING = FakeModel(fail_rows=[2])

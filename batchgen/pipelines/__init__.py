@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import FakeModel, ModelConfig
-from batchgen.plan import Image
+from batchgen.plan.batches import Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from batchgen.errors import DeviceOutOfMemory, ImageError
 from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture
-from batchgen.plan import Batch, Image
+from batchgen.plan.batches import Batch, Image
 
 _COARSE = 8
 _GRAIN = 24

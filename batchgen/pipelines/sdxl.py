@@ -26,7 +26,7 @@ from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
-from batchgen.plan import Image, Settings
+from batchgen.plan.batches import Image, Settings
 
 logger = logging.getLogger(__name__)
 

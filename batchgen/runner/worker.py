@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from batchgen import images
-from batchgen.backlog import SetAside
 from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, ProcessDied
-from batchgen.facts import Key
 from batchgen.images import Saved
-from batchgen.job import Job
-from batchgen.ladder import Rung
-from batchgen.ledger import PART_ROWS, Ledger
-from batchgen.maker import Failed, Made, Maker
+from batchgen.ledger.commits import PART_ROWS, Ledger
+from batchgen.ledger.facts import Key
+from batchgen.ledger.records import Record
 from batchgen.pipelines import Pipeline
-from batchgen.plan import Batch, Image
-from batchgen.progress import Progress
-from batchgen.records import Record, failure_record, image_record
-from batchgen.saver import Saver
-from batchgen.space import refuse_if_full
-from batchgen.stopping import Stop, Watchdog
+from batchgen.plan.backlog import SetAside
+from batchgen.plan.batches import Batch, Image
+from batchgen.runner.job import Job
+from batchgen.runner.ladder import Rung
+from batchgen.runner.maker import Failed, Made, Maker
+from batchgen.runner.progress import Progress
+from batchgen.runner.rows import failure_record, image_record
+from batchgen.runner.saver import Saver
+from batchgen.runner.space import refuse_if_full
+from batchgen.runner.stopping import Stop, Watchdog
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from batchgen.config import JobConfig
 from batchgen.errors import TableError
-from batchgen.fingerprint import (
+from batchgen.limits import SEED_LIMIT
+from batchgen.plan.fingerprint import (
     Hashes,
     as_hex,
     derived_seeds,
@@ -32,7 +33,6 @@ from batchgen.fingerprint import (
     text_hash,
     text_hashes,
 )
-from batchgen.limits import SEED_LIMIT
 from batchgen.table import Rows
 
 _WINDOW_BATCHES = 64

@@ -1,6 +1,6 @@
 """The columns of metadata.parquet and failures.parquet: name, type and meaning of each.
 
-docs/metadata.md is printed from here (`python -m batchgen.columns`).
+docs/metadata.md is printed from here (`python -m batchgen.ledger.columns`).
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def markdown() -> str:
     parts = [
         "# The columns batchgen writes",
         "",
-        "Printed by `python -m batchgen.columns`; a test keeps this page equal to it.",
+        "Printed by `python -m batchgen.ledger.columns`; a test keeps this page equal to it.",
         "",
         "Columns marked * may differ between two runs of the same job; all others repeat exactly.",
     ]

@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.columns import METADATA, schema
 from batchgen.errors import FolderError
-from batchgen.facts import Facts, Key
 from batchgen.folder import JobFolder
-from batchgen.journal import Event, Journal, read_events
-from batchgen.records import Record, records_to_table
+from batchgen.ledger.columns import METADATA, schema
+from batchgen.ledger.facts import Facts, Key
+from batchgen.ledger.journal import Event, Journal, read_events
+from batchgen.ledger.records import Record, records_to_table
 from batchgen.storage import storage_errors, sync_folder
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import TableError
-from batchgen.fingerprint import Hashes, image_keys, text_hash, text_hashes
-from batchgen.plan import (
+from batchgen.plan.batches import (
     Batch,
     Image,
     ImageColumns,
@@ -27,6 +26,7 @@ from batchgen.plan import (
     materialised,
     window_rows,
 )
+from batchgen.plan.fingerprint import Hashes, image_keys, text_hash, text_hashes
 from batchgen.table import Rows, Table
 
 _EXAMPLES = 3

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from batchgen.errors import StorageError
-from batchgen.facts import Key
 from batchgen.folder import JobFolder
+from batchgen.ledger.facts import Key
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.images import blank_reason
-from batchgen.ladder import Rung
 from batchgen.pipelines import Generation, Picture, Pipeline
-from batchgen.plan import Batch, Image
+from batchgen.plan.batches import Batch, Image
+from batchgen.runner.ladder import Rung
 
 logger = logging.getLogger(__name__)
 

@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import pipelines
-from batchgen.backlog import Backlog, batches, hashed_keys
-from batchgen.columns import METADATA, schema
-from batchgen.compaction import compact, merged_schema
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
-from batchgen.job import INSTANT_ROWS, Job, notes, set_aside
-from batchgen.ledger import Ledger, read_contents
+from batchgen.ledger.columns import METADATA, schema
+from batchgen.ledger.commits import Ledger, read_contents
+from batchgen.ledger.compaction import compact, merged_schema
 from batchgen.lock import FolderLock
-from batchgen.progress import Progress
-from batchgen.space import refuse_if_full
-from batchgen.stopping import Stop
+from batchgen.plan.backlog import Backlog, batches, hashed_keys
+from batchgen.runner.job import INSTANT_ROWS, Job, notes, set_aside
+from batchgen.runner.progress import Progress
+from batchgen.runner.space import refuse_if_full
+from batchgen.runner.stopping import Stop
+from batchgen.runner.worker import Worker
 from batchgen.storage import storage_errors
 from batchgen.table import Table
-from batchgen.worker import Worker
 
 logger = logging.getLogger(__name__)
 

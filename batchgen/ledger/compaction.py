@@ -16,12 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batchgen.backlog import Finished, hashed_keys
-from batchgen.columns import FAILURES, METADATA, schema
 from batchgen.errors import FolderError
-from batchgen.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.folder import JobFolder
-from batchgen.ledger import (
+from batchgen.ledger.columns import FAILURES, METADATA, schema
+from batchgen.ledger.commits import (
     NOTES,
     Contents,
     Source,
@@ -30,7 +28,9 @@ from batchgen.ledger import (
     remove_covered,
     sealed_parquet,
 )
-from batchgen.records import records_to_table
+from batchgen.ledger.records import records_to_table
+from batchgen.plan.backlog import Finished, hashed_keys
+from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.storage import storage_errors
 
 VERSIONS = b"batchgen.versions"

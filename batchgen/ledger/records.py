@@ -3,75 +3,15 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
-import time
 from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
 
-from batchgen.columns import METADATA, carried_name
-from batchgen.images import RNG, Saved
-from batchgen.maker import Failed, Made
-from batchgen.plan import Image
+from batchgen.ledger.columns import METADATA, carried_name
 
 Record = dict[str, Any]
 """Column name to JSON value; the table's own columns are under `carried`."""
-
-
-def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
-    """Return the row of a finished image; `of_job` brings what only the job knows."""
-    call = made.call
-    return {
-        **_settings(made.image),
-        "batch_id": call.batch.batch_id,
-        "batch_position": made.position,
-        "batch_size": len(call.batch.images),
-        "rung": str(call.rung),
-        "vae_float32": call.vae_float32,
-        "latency_s": call.latency_s,
-        "encode_s": call.generation.encode_s,
-        "denoise_s": call.generation.denoise_s,
-        "decode_s": call.generation.decode_s,
-        "peak_memory_bytes": call.generation.peak_memory_bytes,
-        "pixel_sha256": saved.pixel_sha256,
-        "file_sha256": saved.file_sha256,
-        "created_at": _now_us(),
-        "carried": encode_carried(made.image.carried),
-        **of_job,
-    }
-
-
-def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str) -> Record:
-    """Return the row of failures.parquet for an image that could not be made."""
-    return {
-        **_settings(failed.image),
-        "attempt": attempt,
-        "is_final": is_final,
-        "error_type": type(failed.error).__name__,
-        "message": str(failed.error),
-        "traceback": failed.traceback,
-        "batch_size": failed.batch_size,
-        "run_id": run_id,
-        "failed_at": _now_us(),
-    }
-
-
-def _settings(image: Image) -> Record:
-    settings = dataclasses.asdict(image.settings)
-    return {
-        "row_key": image.row_key,
-        "row_index": image.row_index,
-        "image_index": image.image_index,
-        "fingerprint": image.fingerprint,
-        "text": settings.pop("prompt"),
-        "rng": RNG,
-        **settings,
-    }
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def encode_carried(carried: dict[str, Any]) -> dict[str, Any]:

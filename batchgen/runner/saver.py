@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from batchgen.errors import ImageError
 from batchgen.images import Saved
-from batchgen.maker import Failed, Made
+from batchgen.runner.maker import Failed, Made
 
 logger = logging.getLogger(__name__)
 

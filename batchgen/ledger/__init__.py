@@ -1,0 +1,9 @@
+"""What is committed in a job's folder, and all that is remembered of it.
+
+columns        the columns of metadata.parquet and failures.parquet
+facts          failures, suspects, rungs that worked
+journal        one checksummed line per event
+records        the table's own columns, as JSON and back
+commits        journals, parts, and the one writer of both
+compaction     all of it as one: metadata.parquet, a table, the set of what is done
+"""
