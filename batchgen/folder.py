@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import FolderError
-from batchgen.storage import storage_errors, write_atomically
+from batchgen.storage import opening_errors, write_atomically
 
 GRID_FILE = "sweep.parquet"
 """What marks a folder as a grid of jobs."""
@@ -102,7 +102,7 @@ class JobFolder:
 
     def create(self) -> None:
         """Make the folder and those in it, where missing; harmless beside another start."""
-        with storage_errors(self.root):
+        with opening_errors(self.root):
             self.journals.mkdir(parents=True, exist_ok=True)
             self.parts.mkdir(exist_ok=True)
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from batchgen.errors import FolderError, JobInUse
-from batchgen.storage import storage_errors
+from batchgen.errors import JobInUse
+from batchgen.storage import opening_errors, storage_errors
 
 STALE_S = 180.0
 """A lock of another host whose heartbeat is older than this is left over from a dead process."""
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_LENGTH = 512
 _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -36,22 +36,14 @@ class FolderLock:
         self._started = time.time()
 
     def __enter__(self) -> FolderLock:
-        try:
+        with opening_errors(self._path):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            if error.errno in _DISK_TROUBLE:
-                with storage_errors(self._path):
-                    raise
-            raise FolderError(
-                f"{self._path} cannot be written: {error.strerror}. "
-                "Choose another output_root= or mend the permissions."
-            ) from error
         try:
             self._take()
+            self.beat()
         except BaseException:
             os.close(self._descriptor)
             raise
-        self.beat()
         return self
 
     def __exit__(
@@ -74,7 +66,8 @@ class FolderLock:
         }
         content = json.dumps(holder).encode()
         with storage_errors(self._path):
-            os.pwrite(self._descriptor, content.ljust(512), 0)
+            os.pwrite(self._descriptor, content.ljust(_LENGTH), 0)
+            os.ftruncate(self._descriptor, _LENGTH)
 
     def probe(self) -> None:
         """Raise `JobInUse` if another process holds the folder, and let go at once."""

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from batchgen.errors import StorageError
+from batchgen.errors import FolderError, StorageError
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 @contextmanager
@@ -19,6 +21,23 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(_cause(path, error)) from error
+
+
+@contextmanager
+def opening_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` on the way into a folder into a `FolderError`: trying again is no cure.
+
+    A full or failing disk is a `StorageError` here, too.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_TROUBLE:
+            raise StorageError(_cause(path, error)) from error
+        raise FolderError(
+            f"{path} cannot be written: {error.strerror}. "
+            "Choose another output_root= or mend the permissions."
+        ) from error
 
 
 def _cause(path: Path, error: OSError) -> str:

@@ -168,7 +168,6 @@ def test_without_flock_a_process_of_another_user_is_respected(
         pass
 
 
-@pytest.mark.xfail(strict=True, reason="a holder with values of other types is a TypeError")
 @given(HOLDERS | JSON)
 @settings(max_examples=80, deadline=None)
 def test_any_content_of_the_lock_file_is_free_or_in_use(content: Any) -> None:

@@ -203,7 +203,6 @@ def test_changed_setting_is_refused_by_name(
     assert content_of(folder.root) == before
 
 
-@pytest.mark.xfail(strict=True, reason="the file of the old format stays")
 def test_redo_in_another_format_leaves_no_image_without_a_row(
     done: JobResult, run_job: RunJob, folder: JobFolder
 ) -> None:
@@ -212,7 +211,6 @@ def test_redo_in_another_format_leaves_no_image_without_a_row(
     assert images_on_disk(folder) == metadata(folder)["file_name"].tolist()
 
 
-@pytest.mark.xfail(strict=True, reason="the withdrawn image's file stays")
 def test_redo_of_a_row_that_fails_leaves_no_image_without_a_row(
     done: JobResult, prompts: WritePrompts, run_job: RunJob, folder: JobFolder
 ) -> None:
@@ -294,7 +292,6 @@ def test_images_are_compared_by_their_own_metadata_where_job_json_is_gone(
     assert (result.exit_code, result.n_made, result.n_done) == (0, 0, done.n_done)
 
 
-@pytest.mark.xfail(strict=True, reason="every setting is shown as `null -> value`")
 def test_diff_without_job_json_names_what_changed_only(
     done: JobResult, run_job: RunJob, folder: JobFolder
 ) -> None:
@@ -328,7 +325,6 @@ def test_output_root_that_is_a_file_is_refused_by_name(
         run_job()
 
 
-@pytest.mark.xfail(strict=True, reason="exit 75, on which a supervisor starts again for ever")
 def test_folder_that_cannot_be_made_is_refused(
     prompts: WritePrompts, run_job: RunJob, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

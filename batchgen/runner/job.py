@@ -152,8 +152,9 @@ class Job:
             f"{self.folder.root}: {backlog.n_changed} finished images were made with other "
             "settings."
         )
-        before = (self.folder.identity() or {}).get("identity", {})
-        for key, old, new in _differences(before, as_read(self.description)):
+        before = (self.folder.identity() or {}).get("identity")
+        now = as_read(self.description)
+        for key, old, new in _differences(before or now, now):
             yield f"  {key}: {old} -> {new}"
         yield from self._row_differences(backlog, contents)
         yield (

@@ -20,10 +20,10 @@ Commit = Callable[[list[tuple[Made, Saved]]], None]
 class Saver:
     """A bounded queue between the device and the disk.
 
-    `submit` returns at once while fewer than `room` pictures wait, so that saving happens while
-    the device denoises and memory stays flat. The first error that is not one image's own stops
-    everything: it is raised by the next `submit` or at the end of the `with` block, and nothing
-    more is committed.
+    `submit` returns at once while fewer than `room` batches are under way, so that saving happens
+    while the device denoises and memory stays flat. The first error that is not one image's own
+    stops everything: it is raised by the next `submit` or at the end of the `with` block, and
+    nothing more is committed.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class Saver:
     def submit(self, batch: list[Made]) -> None:
         """Save and commit the pictures of one batch; waits where too many are under way."""
         self._raise_error()
-        saving = []
-        for made in batch:
-            self._room.acquire()
-            saving.append((made, self._savers.submit(self._save_one, made)))
-        if saving:
-            self._committer.submit(self._commit_batch, saving)
+        if not batch:
+            return
+        self._room.acquire()
+        saving = [(made, self._savers.submit(self._save, made)) for made in batch]
+        self._committer.submit(self._commit_batch, saving)
 
     def __enter__(self) -> Saver:
         return self
@@ -66,12 +65,6 @@ class Saver:
         if self._error is not None:
             raise self._error
 
-    def _save_one(self, made: Made) -> Saved:
-        try:
-            return self._save(made)
-        finally:
-            self._room.release()
-
     def _commit_batch(self, saving: list[tuple[Made, Future[Saved]]]) -> None:
         try:
             done = []
@@ -84,3 +77,5 @@ class Saver:
                 self._commit(done)
         except BaseException as error:
             self._error = self._error or error
+        finally:
+            self._room.release()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from batchgen import images
+from batchgen.config import ImageFormat
 from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, ProcessDied
 from batchgen.images import Saved
 from batchgen.ledger.commits import PART_ROWS, Ledger
@@ -24,6 +25,7 @@ from batchgen.runner.rows import failure_record, image_record
 from batchgen.runner.saver import Saver
 from batchgen.runner.space import refuse_if_full
 from batchgen.runner.stopping import Stop, Watchdog
+from batchgen.storage import storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +58,26 @@ class Worker:
         table raise.
         """
         maker = Maker(pipeline, self._rungs(), on_rung=self._on_rung, around=self._around)
-        room = max(_WAITING_IMAGES, 2 * self._job.config.batch_size)
+        room = max(2, _WAITING_IMAGES // self._job.config.batch_size)
         with Saver(self._save, self._commit, self._record_failure, room=room) as saver:
             for batch in self._until_stopped(todo):
                 if replaces:
-                    self._ledger.withdraw([image.key for image in batch.pending])
+                    self._withdraw(batch.pending)
                 self._make(batch, maker, saver)
             self._release_held()
             again, self._again = self._again, []
             for image in self._until_stopped(again):
                 self._make(Batch((image,)), maker, saver)
+
+    def _withdraw(self, pending: Sequence[Image]) -> None:
+        """Void what is committed of these images, then remove their files, of whatever format."""
+        self._ledger.withdraw([image.key for image in pending])
+        folder = self._job.folder
+        for image in pending:
+            for kind in ImageFormat:
+                path = folder.root / folder.image_name(image.number, image.image_index, kind.value)
+                with storage_errors(path):
+                    path.unlink(missing_ok=True)
 
     def _until_stopped(self, items: Iterable[_Item]) -> Iterator[_Item]:
         for item in items:
