@@ -33,8 +33,9 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
 
         batchgen.run(table="cats.csv", model="fake", sampling={"steps": 30}, seeds=range(4))
 
-    Raises `errors.Refused` where nothing was started. A job that stopped early or has failures
-    returns: see `JobResult.exit_code`.
+    Raises `errors.Refused` where nothing was started, and `errors.Stopped` where the disk was full
+    or the table changed even before that. A job that stops early or has failures returns: see
+    `JobResult.exit_code`.
     """
     from batchgen.keywords import config_from
     from batchgen.runner.start import PipelineCache, run_job

@@ -169,7 +169,7 @@ def start(tmp_path: Path) -> Iterator[StartCommand]:
     takes a moment and a crash takes nobody with it.
     """
     context = multiprocessing.get_context("forkserver")
-    parts = ("cli", "compose", "runner", "pipelines.fake")
+    parts = ("cli", "compose", "runner.start", "pipelines.fake")
     context.set_forkserver_preload(["pytest", "pandas", *(f"batchgen.{part}" for part in parts)])
     given = [f"table={tmp_path / 't.csv'}", f"output_root={tmp_path / 'outputs'}", "model=fake"]
     given += ["sampling.width=64", "sampling.height=64"]

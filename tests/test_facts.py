@@ -93,6 +93,13 @@ def test_last_failure_of_an_image_stands() -> None:
     assert [failure["attempt"] for failure in facts.failures.values()] == [2]
 
 
+def test_failure_ends_the_suspicion() -> None:
+    """Its deaths are in the attempts of the failure, and do not count twice."""
+    facts = facts_of(suspect(("a", 0)), fail(("a", 0), attempt=3))
+    assert facts.suspects == {}
+    assert facts.failures["a", 0]["attempt"] == 3
+
+
 def test_only_deaths_alone_are_charged() -> None:
     """In company an image is suspected, and made alone from then on."""
     both, alone = ("a", 0), ("b", 0)

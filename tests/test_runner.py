@@ -19,7 +19,7 @@ import pytest
 from conftest import MakeConfig, RunJob, StartCommand, WritePrompts
 
 import batchgen
-from batchgen.errors import FolderError, JobChanged, StorageError, TableError
+from batchgen.errors import FolderError, JobChanged, JobInUse, StorageError, TableError
 from batchgen.folder import GRID_FILE, JobFolder
 from batchgen.ledger import compaction
 from batchgen.ledger.commits import read_contents
@@ -30,6 +30,7 @@ from batchgen.plan import batches as plan
 from batchgen.plan.batches import Image
 from batchgen.runner import worker
 from batchgen.runner.job import Job
+from batchgen.runner.space import refuse_if_full
 from batchgen.runner.start import JobResult, PipelineCache
 from batchgen.storage import write_atomically
 
@@ -383,6 +384,24 @@ def test_folder_in_use_is_refused(
     prompts(done.n_images + 1)
     with FolderLock(folder.lock), pytest.raises(FolderError, match=f"process {os.getpid()} "):
         run_job()
+
+
+def test_first_start_that_was_overtaken_is_refused(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process did the whole job between its survey and its lock."""
+    prompts(3)
+    name = "batchgen.runner.start.refuse_if_full"
+
+    def meanwhile(*arguments: Any) -> None:
+        monkeypatch.setattr(name, refuse_if_full)
+        run_job()
+        refuse_if_full(*arguments)
+
+    monkeypatch.setattr(name, meanwhile)
+    with pytest.raises(JobInUse, match="was started by another process meanwhile"):
+        run_job()
+    assert len(metadata(folder)) == 3
 
 
 def test_table_edited_while_it_is_read_stops_the_job(

@@ -56,6 +56,7 @@ class Night:
             *("batch_size=4", "sampling.width=64", "sampling.height=64"),
         ]
         self.exits: Counter[int] = Counter()
+        self.n_truncated = 0
 
     def start(self, *extra: str, latency_s: float = LATENCY_S) -> subprocess.Popen[bytes]:
         """Start the job in a process of its own."""
@@ -98,7 +99,7 @@ class Night:
             if images:
                 self.random.choice(images).unlink()
         else:
-            number = signal.SIGTERM if kind in ("SIGTERM", "truncated part") else signal.SIGKILL
+            number = signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL
             self.end(self.start(), number)
             if kind == "torn journal line":
                 self.cut(self.folder / ".batchgen/journals", self.random.randrange(1, 400))
@@ -126,11 +127,15 @@ class Night:
             os.truncate(path, max(0, path.stat().st_size - n_bytes))
 
     def truncate_sealed_file(self) -> None:
-        """Break metadata.parquet, as a failing disk would, and repair the folder."""
-        metadata = self.folder / "metadata.parquet"
-        if not metadata.exists() or self.random.random() > 0.1:
+        """Cut a part in two, as a failing disk would, and repair the folder."""
+        sealed = sorted(self.folder.glob(".batchgen/parts/*.parquet"))
+        if not sealed and self.random.random() < 0.05:
+            sealed = list(self.folder.glob("metadata.parquet"))
+        if not sealed:
             return
-        os.truncate(metadata, metadata.stat().st_size // 2)
+        path = self.random.choice(sealed)
+        os.truncate(path, path.stat().st_size // 2)
+        self.n_truncated += 1
         assert self.end(self.start()) == 2
         assert self.verify("--repair") == 0
 
@@ -181,6 +186,7 @@ def test_a_night_of_faults_loses_nothing(small_disk: Path, tmp_path: Path) -> No
 
 def _report(faults: Counter[str], night: Night, others: pd.DataFrame) -> None:
     sys.stdout.write(f"\n{N_IMAGES} images, {faults.total()} faults: {dict(faults)}\n")
+    sys.stdout.write(f"sealed files cut in two: {night.n_truncated}\n")
     sys.stdout.write(f"exit codes of the starts: {dict(night.exits)}\n")
     sizes = dict(Counter(others["batch_size"].tolist()))
     sys.stdout.write(f"made in another batch: {len(others)} images, by batch size {sizes}\n")

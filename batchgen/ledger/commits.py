@@ -50,6 +50,8 @@ class Unsealed:
     in_flight: list[Key] = field(default_factory=list)
     """The images of the last start of which nothing more was heard."""
     schema: pa.Schema = field(default_factory=lambda: schema(METADATA))
+    has_schema: bool = False
+    """Whether the journal said its schema; rows of one that lost its first line do not count."""
     has_facts: bool = False
 
     @property
@@ -62,9 +64,10 @@ class Unsealed:
         match event:
             case {"type": "schema", "schema": text}:
                 self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+                self.has_schema = True
             case {"type": "start", "keys": keys}:
                 self.in_flight = [(row_key, image_index) for row_key, image_index in keys]
-            case {"type": "done", "rows": rows}:
+            case {"type": "done", "rows": rows} if self.has_schema:
                 for row in rows:
                     self._settle((row["row_key"], row["image_index"]), row)
             case {"type": "void", "keys": keys}:
@@ -219,7 +222,7 @@ class Ledger:
         self.run_id = run_id
         self._schema = to_schema
         self._lock = threading.RLock()
-        self._unsealed = Unsealed(schema=self._schema)
+        self._unsealed = Unsealed(schema=self._schema, has_schema=True)
         self._sequence = contents.last_sequence + 1
         self._journal = self._open_journal()
         self._blame_the_dead(contents)
@@ -259,7 +262,10 @@ class Ledger:
         with self._lock:
             sealed, journal, unsealed = self._sequence, self._journal, self._unsealed
             self._sequence += 1
-            self._journal, self._unsealed = self._open_journal(), Unsealed(schema=self._schema)
+            self._journal, self._unsealed = (
+                self._open_journal(),
+                Unsealed(schema=self._schema, has_schema=True),
+            )
             if unsealed.in_flight:
                 self.start(unsealed.in_flight)
             self._seal(sealed, unsealed)
