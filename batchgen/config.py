@@ -310,17 +310,3 @@ class JobConfig:
         if self.images_per_prompt != 1:
             return "does not go together with images_per_prompt above 1: each seed is one image"
         return None
-
-
-def plain(value: Any) -> Any:
-    """Return a config as dicts, lists, numbers and strings."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, (range, Path)) else value

@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.config import JobConfig, plain
+from batchgen.config import JobConfig
 from batchgen.errors import FolderError
 from batchgen.folder import GRID_FILE, JobFolder
+from batchgen.keywords import plain
 from batchgen.ledger.commits import sealed_parquet
 from batchgen.storage import storage_errors
 

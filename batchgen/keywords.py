@@ -1,9 +1,10 @@
-"""A `JobConfig` from keyword arguments: names for groups, dicts for nested configs."""
+"""Configs from plain values, names for groups and dicts for nested configs, and back."""
 
 from __future__ import annotations
 
 import dataclasses
 from enum import Enum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from batchgen.config import JobConfig
@@ -69,3 +70,17 @@ def _fitted(current: Any, value: Any, name: str) -> Any:
             raise ConfigError([f"{name}={value!r} is not one of {', '.join(choices)}."])
         return choices[value]
     return value
+
+
+def plain(value: Any) -> Any:
+    """Return a config as dicts, lists, numbers and strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, (range, Path)) else value

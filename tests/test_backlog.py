@@ -12,16 +12,9 @@ from conftest import MakeConfig, WriteTable
 
 from batchgen.config import JobConfig, ReadingConfig
 from batchgen.errors import TableError
-from batchgen.plan.backlog import (
-    Backlog,
-    Finished,
-    Identity,
-    SetAside,
-    batches,
-    survey,
-    whole_windows,
-)
+from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
 from batchgen.plan.batches import Image, image_columns, window_rows
+from batchgen.plan.survey import survey
 from batchgen.table import Rows, Table, open_table
 
 IDENTITY = Identity("fake-1", "environment")

@@ -18,9 +18,9 @@ from batchgen.config import (
     SamplingConfig,
     StopConfig,
     TimeoutConfig,
-    plain,
 )
 from batchgen.errors import ConfigError
+from batchgen.keywords import plain
 from batchgen.limits import SEED_LIMIT, sampling_problem
 from batchgen.models import FakeModel, ModelConfig, SdxlModel
 

@@ -2,5 +2,6 @@
 
 fingerprint    stable hashes over columns: keys, seeds, fingerprints
 batches        rows -> images -> batches
-backlog        the table held against what is finished
+backlog        what is left to make, and the second pass over the table that makes batches of it
+survey         the first pass: the whole table validated, and held against what is finished
 """

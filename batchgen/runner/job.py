@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from batchgen import weights
-from batchgen.config import DeviceKind, JobConfig, OnChange, plain
+from batchgen.config import DeviceKind, JobConfig, OnChange
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.folder import JobFolder
+from batchgen.keywords import plain
 from batchgen.ledger.commits import Contents, consistently, read_contents
 from batchgen.ledger.compaction import live_tables, load_finished
 from batchgen.ledger.facts import Facts
 from batchgen.models import FakeModel
-from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, survey
+from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
+from batchgen.plan.survey import survey
 from batchgen.table import Table, open_table
 
 INSTANT_ROWS = 100_000
