@@ -201,17 +201,28 @@ def _snapshots(repository: Path) -> Iterator[Path]:
 def download(model: SdxlModel) -> Path:
     """Fetch the model from ModelScope, as far as it is not here yet, and check that it is whole.
 
-    Only what is loaded: the weights of one variant, about 6.9 GB in float16.
+    Only what is loaded: the weights of one variant, about 6.9 GB in float16. Raises `ModelError`
+    where the hub cannot be reached or the files are not whole.
     """
     from modelscope import snapshot_download
+    from modelscope_hub.errors import HubError
 
-    logger.info(
+    logger.warning(
         "Stable Diffusion XL is licensed under CreativeML Open RAIL++-M; by downloading it you "
         "accept its terms, which come with the model."
     )
     patterns = [*ALLOW_PATTERNS, *model_files.weight_patterns(model.variant)]
-    folder = Path(
-        snapshot_download(model.hub_id, revision=model.hub_revision, allow_patterns=patterns)
-    )
+    try:
+        place = snapshot_download(
+            model.hub_id, revision=model.hub_revision, allow_patterns=patterns
+        )
+    except (HubError, OSError, ValueError) as error:
+        reason = str(error).partition(" (Caused by")[0]
+        raise ModelError(
+            f"{model.hub_id} cannot be fetched: {type(error).__name__}: {reason}. Check network and "
+            "disk and try again, it goes on where it stopped; or copy the folder from elsewhere "
+            "and set model.path."
+        ) from error
+    folder = Path(place)
     check(folder, model.variant)
     return folder

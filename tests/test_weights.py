@@ -315,3 +315,16 @@ def test_download_takes_one_variant_states_the_licence_and_checks(
     monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(home / "downloaded"))
     with pytest.raises(ModelError, match=r"vae/config\.json"):
         weights.download(SdxlModel())
+
+
+def test_a_hub_out_of_reach_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network is no traceback, and says what else can be done."""
+    hub = type(sys)("modelscope")
+
+    def snapshot_download(*_: object, **__: object) -> str:
+        raise ConnectionError("Failed to resolve the hub")
+
+    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "modelscope", hub)
+    with pytest.raises(ModelError, match=r"cannot be fetched: ConnectionError.*model\.path"):
+        weights.download(SdxlModel())

@@ -201,6 +201,7 @@ class _Start:
                 return self._leave(error, stop)
         except Refused:
             self._ledger.close()
+            self._progress.enter("refused")
             raise
 
     def _failed_for_good(self) -> Counter[str]:
