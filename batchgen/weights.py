@@ -219,9 +219,9 @@ def download(model: SdxlModel) -> Path:
     except (HubError, OSError, ValueError) as error:
         reason = str(error).partition(" (Caused by")[0]
         raise ModelError(
-            f"{model.hub_id} cannot be fetched: {type(error).__name__}: {reason}. Check network and "
-            "disk and try again, it goes on where it stopped; or copy the folder from elsewhere "
-            "and set model.path."
+            f"{model.hub_id} cannot be fetched: {type(error).__name__}: {reason}. Check network "
+            "and disk and try again, it goes on where it stopped; or copy the folder from another "
+            "machine and set model.path."
         ) from error
     folder = Path(place)
     check(folder, model.variant)
