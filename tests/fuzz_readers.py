@@ -1,8 +1,8 @@
-"""Fuzz the table reader and the journal reader: python tests/fuzz_readers.py --seconds 120 --seed 1.
+"""Fuzz table reader and journal reader: python tests/fuzz_readers.py --seconds 120 --seed 1.
 
-Tables end as rows or as a TableError of one line, in time, and the same whatever the chunks; rows
-that a mutation did not touch are the source's. Of a journal exactly the whole lines are read.
-The first input that breaks a rule is kept in a file, and the exit code is 1.
+Tables end as rows or as a TableError that names the file, in time, and the same whatever the
+chunks; rows that a mutation did not touch are the source's. Of a journal exactly the whole lines
+are read. The first input that breaks a rule is kept in a file, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def some_rows(rng: random.Random, *, breaks: bool, only_prompts: bool = False) -
     def text(n_words: int) -> str:
         return rng.choice(("", " ")).join(rng.choice(words) for _ in range(n_words))
 
-    rows = []
+    rows: list[Row] = []
     for index in range(rng.choice((1, 2, 5, 20, 300) if rng.random() < 0.1 else (1, 2, 5, 12))):
         prompt = f"{text(rng.randint(0, 4))}p{index}"
         if only_prompts:
@@ -167,11 +167,16 @@ def delimited(rng: random.Random, suffix: str) -> Written:
 def quoted(rng: random.Random, row: list[str], delimiter: str, quote: str) -> str:
     """Return one line of CSV in one of the writer's styles."""
     line = io.StringIO()
+    styles: list[Any] = [csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]
+    if not any(
+        "\r" in cell for cell in row
+    ):  # Python's writer leaves it bare where lines end in \n
+        styles.append(csv.QUOTE_MINIMAL)
     csv.writer(
         line,
         delimiter=delimiter,
         quotechar=quote,
-        quoting=rng.choice((csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC)),
+        quoting=rng.choice(styles),
         lineterminator=rng.choice(("\n", "\r\n")),
     ).writerow(row)
     return line.getvalue()
@@ -233,7 +238,7 @@ def parquet(rng: random.Random, suffix: str) -> Written:
     """Return a Parquet file of any layout."""
     rows = some_rows(rng, breaks=True)
     kind = rng.choice((pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())))
-    columns = {
+    columns: dict[str, Any] = {
         name: pa.array([row[at] for row in rows], pa.string()).cast(kind)
         for at, name in enumerate(NAMES)
     }
@@ -347,12 +352,12 @@ def rows_of(path: Path, reading: ReadingConfig, first_row: int, chunk_rows: int)
 
 
 def outcome(path: Path, reading: ReadingConfig, chunk_rows: int) -> list[Row] | None:
-    """Return the rows of a table, None where it is refused in one line that names it."""
+    """Return the rows of a table, None where it is refused by name."""
     try:
         return rows_of(path, reading, 0, chunk_rows)
     except (TableError, TableChanged) as error:
         message = str(error)
-        if isinstance(error, TableChanged) or "\n" in message or str(path) not in message:
+        if isinstance(error, TableChanged) or str(path) not in message:
             raise Broken(f"refused with {message!r}") from error
         return None
 
@@ -366,12 +371,7 @@ def check_table(rng: random.Random, folder: Path) -> str:
     path = folder / f"t{written.suffix}"
     path.write_bytes(content)
     rows = outcome(path, written.reading, 16384)
-    if rows is not None:
-        first = rng.randint(0, len(rows))
-        if rows_of(path, written.reading, first, rng.choice((1, 3, 256))) != rows[first:]:
-            raise Broken(f"other rows from row {first} on than in one go")
-    elif outcome(path, written.reading, 3) is not None:
-        raise Broken("refused in one go and read in small chunks")
+    check_again(rng, path, written.reading, rows, is_damaged=not is_kept)
     if is_kept and rows != written.rows:
         raise Broken(f"rows are {rows}, and were {written.rows}")
     check_untouched(written, content, rows)
@@ -379,12 +379,55 @@ def check_table(rng: random.Random, folder: Path) -> str:
     return f"{written.suffix[1:]}\t{how}"
 
 
+def check_again(
+    rng: random.Random,
+    path: Path,
+    reading: ReadingConfig,
+    rows: list[Row] | None,
+    *,
+    is_damaged: bool,
+) -> None:
+    """Read a table in small chunks, from any row on, and compare with reading it in one go.
+
+    Arrow may see a damage of Parquet at one chunk length and not at another: there rows, where
+    they are given, are as many as the file says, and equal.
+    """
+    is_fickle = is_damaged and path.suffix == ".parquet"
+    if rows is None:
+        again = outcome(path, reading, 3)
+        if again is not None and not (is_fickle and len(again) == n_promised(path)):
+            raise Broken(f"refused in one go, and {len(again)} rows in small chunks")
+        return
+    first = rng.randint(0, len(rows))
+    try:
+        again = rows_of(path, reading, first, rng.choice((1, 3, 256)))
+    except TableError:
+        if is_fickle:
+            return
+        raise
+    if again != rows[first:]:
+        raise Broken(f"other rows from row {first} on than in one go")
+    if path.suffix == ".parquet" and len(rows) != n_promised(path):
+        raise Broken(f"{len(rows)} rows of {n_promised(path)}")
+
+
+def n_promised(path: Path) -> int:
+    """Return how many rows a Parquet file says it has."""
+    return int(pq.read_metadata(path).num_rows)
+
+
 def check_untouched(written: Written, content: bytes, rows: list[Row] | None) -> None:
     """Compare the rows in front of the first byte that is another."""
-    n_same = len(os.path.commonprefix([written.content, content]))
+    n_same = n_equal(written.content, content)
     n_rows = sum(end <= n_same for end in written.ends)
     if rows is not None and rows[:n_rows] != written.rows[:n_rows]:
         raise Broken(f"the first {n_rows} rows are {rows[:n_rows]}, not {written.rows[:n_rows]}")
+
+
+def n_equal(one: bytes, other: bytes) -> int:
+    """Return how many bytes two contents have in common from the start."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def some_events(rng: random.Random, sequence: int) -> list[Event]:
