@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -48,6 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BatchgenError as error:
         _say(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("batchgen: interrupted; what is committed is safe", file=sys.stderr)
+        return Stopped.exit_code
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     finally:
         root.removeHandler(handler)
 

@@ -6,8 +6,10 @@ off or in another order, finds its points. `sweep.parquet` says which folder is 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from batchgen.errors import FolderError
 from batchgen.folder import GRID_FILE, JobFolder
 from batchgen.keywords import plain
 from batchgen.ledger.commits import sealed_parquet
-from batchgen.storage import storage_errors
+from batchgen.storage import opening_errors
 
 _DEFAULT = vars(JobConfig(table=""))
 _NOT_SETTINGS = (
@@ -52,10 +54,15 @@ class Point:
 
     @property
     def folder_name(self) -> str:
-        """Name of the point's folder: a hash of all settings that are not the default.
+        """Name of the point's folder: a hash of its settings.
 
         The order of a grid, its other points, and defaults that are spelt out do not matter.
         """
+        return hashlib.sha256(self.settings.encode()).hexdigest()[:12]
+
+    @property
+    def settings(self) -> str:
+        """All settings that are not the default, as JSON; what sets one point apart from any."""
         config = replace(self.config, **{name: _DEFAULT[name] for name in _NOT_SETTINGS})
         seeds = config.seed_values()
         config = replace(config, seeds=None if seeds is None else list(seeds))
@@ -63,8 +70,7 @@ class Point:
             "model_class": type(config.model).__name__,
             **_beside_defaults(plain(config), plain(_default_like(config))),
         }
-        text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return json.dumps(settings, sort_keys=True, ensure_ascii=False)
 
     def as_job(self) -> JobConfig:
         """Return the config with its own folder inside the grid's."""
@@ -111,6 +117,7 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
         point.folder_name: {
             "folder": point.folder_name,
             "overrides": point.label,
+            "settings": point.settings,
             **point.overrides,
         }
         for point in points
@@ -118,11 +125,13 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
     if all(name in known for name in rows):
         return
     merged = {**known, **rows}
-    names = ["folder", "overrides"]
+    names = ["folder", "overrides", "settings"]
     names += sorted({name for row in merged.values() for name in row} - set(names))
     arrays = [pa.array([row.get(name) for row in merged.values()], pa.string()) for name in names]
     table = pa.Table.from_arrays(arrays, names=names)
-    with storage_errors(root):
+    with opening_errors(root):
         root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     with sealed_parquet(path, table.schema, {}) as writer:
         writer.write_table(table)

@@ -66,9 +66,10 @@ def _fitted(current: Any, value: Any, name: str) -> Any:
         return _filled(current, value, f"{name}.")
     if isinstance(current, Enum) and isinstance(value, str):
         choices = type(current).__members__
-        if value not in choices:
+        by_value = {choice.value: choice for choice in choices.values()}  # as job.json has it
+        if value not in choices and value not in by_value:
             raise ConfigError([f"{name}={value!r} is not one of {', '.join(choices)}."])
-        return choices[value]
+        return choices.get(value, by_value.get(value))
     return value
 
 

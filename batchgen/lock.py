@@ -20,7 +20,7 @@ from typing import Any
 from batchgen.errors import JobInUse
 from batchgen.storage import opening_errors, storage_errors
 
-STALE_S = 180.0
+STALE_S = 60.0
 """A lock of another host whose heartbeat is older than this is left over from a dead process."""
 
 _LENGTH = 512
@@ -52,9 +52,13 @@ class FolderLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.clear()
+        os.close(self._descriptor)
+
+    def clear(self) -> None:
+        """Say that nobody holds the folder; flock itself ends with the process."""
         with contextlib.suppress(OSError):  # a lock left behind is stale, and known to be
             os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
 
     def beat(self) -> None:
         """Write who holds the lock, and that it is alive."""

@@ -14,13 +14,14 @@ from batchgen.config import JobConfig, ReadingConfig
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
 from batchgen.plan.batches import Image, image_columns, window_rows
+from batchgen.plan.fingerprint import as_hex
 from batchgen.plan.survey import survey
 from batchgen.table import Rows, Table, open_table
 
 IDENTITY = Identity("fake-1", "environment")
-NOTHING = SetAside({}, {})
+NOTHING = SetAside({}, {}, {})
 NONE = Finished(
-    np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32)
+    np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
 )
 TABLE = "id,prompt\na,x\nb,y\nc,z\n"
 
@@ -53,19 +54,34 @@ class Work:
         """The row keys of each batch."""
         return [[image.row_key for image in members] for members in self.made_up()]
 
-    def finished(self, *keys: str, identity: Identity = IDENTITY) -> Finished:
-        """Return rows of this table as if their images had been made and committed."""
+    def failed_for_good(self, key: str) -> SetAside:
+        """Return a row's first image as out of attempts, with the settings it has in this table."""
+        (rows,) = self.table.chunks()
+        columns = image_columns(rows, self.config, IDENTITY.model_revision)
+        row = rows.settings["row_key"].to_pylist().index(key)
+        at = int(np.flatnonzero(columns.row == row)[0])
+        fingerprint = as_hex(int(columns.fingerprint[at]))
+        return SetAside({}, {(key, 0): 3}, {(key, 0): fingerprint})
+
+    def finished(
+        self, *keys: str, identity: Identity = IDENTITY, numbers: dict[str, int] | None = None
+    ) -> Finished:
+        """Return rows of this table as if their images had been made and committed.
+
+        `numbers` are those of row keys whose file number is not the row index.
+        """
         (rows,) = self.table.chunks()
         columns = image_columns(rows, self.config, identity.model_revision)
         all_keys = rows.settings["row_key"].to_pylist()
         of_row = [all_keys[row] for row in columns.row]
         chosen = np.array([not keys or key in keys for key in of_row])
         order = np.argsort(columns.key[chosen])
-        numbers = np.array([self.backlog.number(int(row)) for row in columns.row[chosen]])
+        moved = numbers or {}
+        own = np.array([moved.get(of_row[i], columns.row[i]) for i in np.flatnonzero(chosen)])
         return Finished(
             columns.key[chosen][order],
             identity.marks(columns.fingerprint[chosen])[order],
-            numbers[order].astype(np.uint32),
+            own[order].astype(np.int64),
         )
 
 
@@ -133,6 +149,14 @@ def test_keep_leaves_what_has_changed_and_redo_makes_it_again(work: FindWork) ->
     assert work(edited, done, on_change="keep").backlog.n_changed == 1
 
 
+def test_numbers_of_many_generations_of_rows_stay_apart(work: FindWork) -> None:
+    """Rows that replace all others, day after day, never get a number that is taken."""
+    taken = np.arange(8, dtype=np.int64) * 10**9
+    backlog = Backlog(foreign_numbers=taken)
+    assert work().backlog.number(0) == 0
+    assert backlog.number(0) == 8 * 10**9
+
+
 def test_rows_taken_from_the_table_are_counted(work: FindWork) -> None:
     """Their images stay and need no flag."""
     backlog = work("id,prompt\nc,z\n", work().finished()).backlog
@@ -150,17 +174,18 @@ def test_an_inserted_row_gets_a_free_number_and_committed_paths_stay(work: FindW
     todo = work("id,prompt\nnew,w\na,x\nb,y\nc,z\n", work().finished())
     assert todo.pending == [("new", 0)]
     assert todo.images[0].number not in (0, 1, 2)
-    assert [todo.backlog.number(row) for row in (1, 2, 3)] == [0, 1, 2]
 
 
 def test_a_number_once_given_is_kept_at_the_next_start(work: FindWork) -> None:
     """Whatever else is inserted then."""
     inserted = work("id,prompt\nnew,w\na,x\nb,y\nc,z\n", work().finished())
     number = inserted.backlog.number(0)
-    again = work("id,prompt\nmore,v\nnew,w\na,x\nb,y\nc,z\n", inserted.finished())
-    assert again.backlog.number(1) == number
-    numbers = [again.backlog.number(row) for row in range(5)]
-    assert len(set(numbers)) == 5
+    numbers = {"new": number, "a": 0, "b": 1, "c": 2}
+    done = inserted.finished(numbers=numbers)
+    again = work("id,prompt\nmore,v\nnew,w\na,x\nb,y\nc,z\n", done, images_per_prompt=2)
+    by_key = {image.row_key: image.number for image in again.images}
+    assert {key: by_key[key] for key in numbers} == numbers
+    assert len(set(by_key.values())) == 5
 
 
 def test_a_new_row_in_the_place_of_a_taken_one_gets_another_number(work: FindWork) -> None:
@@ -171,7 +196,7 @@ def test_a_new_row_in_the_place_of_a_taken_one_gets_another_number(work: FindWor
 
 def test_a_second_image_of_a_row_shares_its_number(work: FindWork) -> None:
     """A job that asks for more images goes on in the same place."""
-    done = work("id,prompt\nnew,w\na,x\n", work("id,prompt\na,x\n").finished()).finished("a")
+    done = work("id,prompt\nnew,w\na,x\n").finished("a", numbers={"a": 0})
     todo = work("id,prompt\nnew,w\na,x\n", done, images_per_prompt=2)
     assert {image.number for image in todo.images if image.row_key == "a"} == {0}
 
@@ -217,26 +242,34 @@ def test_a_resume_repeats_the_batch_with_its_done_neighbours(work: FindWork) -> 
 
 def test_images_out_of_attempts_are_failed_and_leave_their_batch(work: FindWork) -> None:
     """They count as failed, and are neither pending nor neighbours."""
-    todo = work(aside=SetAside({}, {("b", 0): 3}), batch_size=3)
+    todo = work(aside=work().failed_for_good("b"), batch_size=3)
     assert (todo.backlog.n_failed, todo.backlog.n_pending) == (1, 2)
     assert todo.named() == [["a", "c"]]
 
 
+def test_an_image_that_failed_with_other_settings_is_made(work: FindWork) -> None:
+    """The row was corrected, so its old failures say nothing."""
+    aside = work().failed_for_good("b")
+    todo = work(TABLE.replace("b,y", "b,better"), aside=aside)
+    assert (todo.backlog.n_failed, todo.backlog.n_pending) == (0, 3)
+    assert ("b", 0) in todo.pending
+
+
 def test_images_set_aside_come_last_and_alone(work: FindWork) -> None:
     """So that what killed its process meets nobody."""
-    todo = work(aside=SetAside({("a", 0): 1}, {}), batch_size=3)
+    todo = work(aside=SetAside({("a", 0): 1}, {}, {}), batch_size=3)
     assert todo.named() == [["b", "c"], ["a"]]
     assert todo.backlog.n_pending == 3
 
 
 def test_a_failed_image_beyond_the_limit_does_not_count(work: FindWork) -> None:
     """Nobody asks for it now."""
-    assert work(aside=SetAside({}, {("c", 0): 3}), limit=2).backlog.n_failed == 0
+    assert work(aside=work().failed_for_good("c"), limit=2).backlog.n_failed == 0
 
 
 def test_a_key_set_aside_that_left_the_table_is_passed_over(work: FindWork) -> None:
     """An old failure of a row that is gone."""
-    todo = work(aside=SetAside({("gone", 0): 1}, {("gone too", 0): 3}))
+    todo = work(aside=SetAside({("gone", 0): 1}, {("gone too", 0): 3}, {("gone too", 0): "0" * 16}))
     assert (todo.backlog.n_failed, todo.backlog.n_pending) == (0, 3)
 
 

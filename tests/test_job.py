@@ -180,7 +180,7 @@ def test_lost_metadata_needs_a_second_look(
 
 def failed(attempt: int) -> dict[str, Any]:
     """Return a failure after so many attempts."""
-    return {"row_key": "a", "image_index": 0, "attempt": attempt}
+    return {"row_key": "a", "image_index": 0, "attempt": attempt, "fingerprint": "0" * 16}
 
 
 def aside_of(fake_config: MakeConfig, *events: dict[str, Any], **retry: Any) -> Any:

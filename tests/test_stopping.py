@@ -113,7 +113,7 @@ def test_watchdog_sleeps_while_batches_end_in_time(monkeypatch: pytest.MonkeyPat
     """Each batch has the whole time for itself; between two nobody watches."""
     bites: list[float] = []
     monkeypatch.setattr(os, "_exit", lambda _: None)
-    watchdog = Watchdog(0.2, bites.append)
+    watchdog = Watchdog(0.2, bites.append, lambda: None)
     for _ in range(3):
         with watchdog.watching():
             time.sleep(0.1)
@@ -136,7 +136,7 @@ def test_watchdog_bites_though_its_last_words_fail(monkeypatch: pytest.MonkeyPat
     def last_words(_: float) -> None:
         raise StorageError("full")
 
-    with Watchdog(0.01, last_words).watching():
+    with Watchdog(0.01, last_words, Stop(None).leave).watching():
         assert bitten.wait(5)
     assert exits == [75]
 
@@ -144,5 +144,5 @@ def test_watchdog_bites_though_its_last_words_fail(monkeypatch: pytest.MonkeyPat
 def test_without_a_limit_no_watchdog_runs() -> None:
     """The default waits for ever."""
     n_threads = threading.active_count()
-    with Watchdog(None, lambda _: None).watching():
+    with Watchdog(None, lambda _: None, lambda: None).watching():
         assert threading.active_count() == n_threads

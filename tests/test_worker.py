@@ -90,12 +90,47 @@ def test_failed_row_is_tried_once_with_each_further_start_then_never(
     run_job(model=FAILING)
     calls.clear()
     assert run_job(model=FAILING).exit_code == 3
-    assert calls == [[2]]
+    assert calls == [[2], [-1]], "the row, and a picture nobody asked for: the device works"
     (failure,) = failures(folder)
     assert (failure["attempt"], failure["is_final"]) == (3, True)
     assert run_job(model=FAILING).exit_code == 3
-    assert calls == [[2]]
+    assert calls == [[2], [-1]]
     assert failures(folder) == [failure]
+
+
+def test_retries_on_a_device_that_makes_nothing_are_not_charged(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """Rows that failed before fail again, and so does the picture nobody asked for: exit 4."""
+    prompts(6)
+    run_job(model=FAILING)
+    before = failures(folder)
+    assert run_job(model=FakeModel(fail_rows=[-1, 2])).exit_code == 4
+    assert failures(folder) == before
+
+
+def test_many_poison_rows_that_are_left_are_charged_where_the_device_works(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """More than the breaker takes, and nothing else to make: exit 3, not 4."""
+    prompts(30)
+    poison = FakeModel(fail_rows=list(range(0, 30, 2)))
+    assert run_job(model=poison).exit_code == 3
+    assert run_job(model=poison).exit_code == 3
+    assert {failure["attempt"] for failure in failures(folder)} == {3}
+
+
+def test_a_row_that_was_corrected_is_tried_again(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """Its failures were another prompt's."""
+    prompts(4)
+    for _ in range(3):
+        run_job(model=FAILING)
+    prompts(4, k2="a better prompt")
+    result = run_job()
+    assert (result.exit_code, result.n_made) == (0, 1)
+    assert not folder.failures.exists()
 
 
 def test_row_that_heals_is_made_and_says_at_which_attempt(

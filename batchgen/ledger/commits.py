@@ -52,12 +52,13 @@ class Unsealed:
     schema: pa.Schema = field(default_factory=lambda: schema(METADATA))
     has_schema: bool = False
     """Whether the journal said its schema; rows of one that lost its first line do not count."""
-    has_facts: bool = False
+    facts: list[Event] = field(default_factory=list)
+    """The events that `facts.Facts` adds up."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing would be lost without it."""
-        return not (self.rows or self.voids or self.has_facts)
+        return not (self.rows or self.voids or self.facts)
 
     def apply(self, event: Event) -> None:
         """Take in one event; events of other kinds pass by."""
@@ -75,10 +76,7 @@ class Unsealed:
                     self.rows.pop((row_key, image_index), None)
                     self.voids.add((row_key, image_index))
             case {"type": "fail", "failure": failure}:
-                self.has_facts = True
                 self._settle((failure["row_key"], failure["image_index"]), None)
-            case {"type": "suspect" | "rung" | "forgive"}:
-                self.has_facts = True
 
     def _settle(self, key: Key, row: Record | None) -> None:
         if row is not None:
@@ -197,7 +195,8 @@ def read_notes(folder: JobFolder, path: Path) -> tuple[dict[str, Any], int]:
 
 def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) -> None:
     notes, n_rows = read_notes(folder, path)
-    contents.facts = Facts.from_json(notes["facts"])
+    for event in notes["events"]:
+        contents.facts.apply(event)
     voids = {(row_key, image_index) for row_key, image_index in notes["voids"]}
     contents.sources.append(Source(sequence, path, None, voids, n_rows))
 
@@ -205,6 +204,7 @@ def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) 
 def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
     unsealed = Unsealed()
     for event in read_events(path):
+        unsealed.facts += contents.facts.events_to_keep(event)
         unsealed.apply(event)
         contents.facts.apply(event)
     n_rows = len(unsealed.rows)
@@ -252,6 +252,7 @@ class Ledger:
         """Write an event to the journal and take it in; seal the journal when it is long."""
         with self._lock:
             self._journal.append(event, durable=durable)
+            self._unsealed.facts += self.facts.events_to_keep(event)
             self._unsealed.apply(event)
             self.facts.apply(event)
             if len(self._unsealed.rows) + len(self._unsealed.voids) >= PART_ROWS:
@@ -306,7 +307,7 @@ class Ledger:
 
     def _seal(self, sequence: int, unsealed: Unsealed) -> None:
         table = records_to_table(unsealed.rows.values(), unsealed.schema)
-        notes = {"voids": sorted(unsealed.voids), "facts": self.facts.as_json()}
+        notes = {"voids": sorted(unsealed.voids), "events": unsealed.facts}
         path = self._folder.parts / f"{sequence:08d}-{self.run_id}.parquet"
         with sealed_parquet(path, table.schema, {NOTES: json.dumps(notes).encode()}) as writer:
             writer.write_table(table)

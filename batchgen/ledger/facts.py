@@ -39,6 +39,9 @@ class Facts:
             case {"type": "done", "rows": rows}:
                 for row in rows:
                     self._clear((row["row_key"], row["image_index"]))
+            case {"type": "clear", "keys": keys}:
+                for row_key, image_index in keys:
+                    self._clear((row_key, image_index))
             case {"type": "fail", "failure": failure}:
                 key = (failure["row_key"], failure["image_index"])
                 self.suspects.pop(key, None)
@@ -51,6 +54,15 @@ class Facts:
             case {"type": "forgive"}:
                 self.failures.clear()
                 self.suspects.clear()
+
+    def events_to_keep(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what of an event, about to be applied, a part must hold besides its rows."""
+        if event["type"] in ("fail", "suspect", "rung", "forgive"):
+            return [event]
+        rows = event["rows"] if event["type"] == "done" else []
+        keys = [(row["row_key"], row["image_index"]) for row in rows]
+        cleared = [key for key in keys if key in self.failures or key in self.suspects]
+        return [{"type": "clear", "keys": cleared}] if cleared else []
 
     def _clear(self, key: Key) -> None:
         self.failures.pop(key, None)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchgen.errors import ModelError
 from batchgen.model_files import WEIGHTS
 from batchgen.weights import DEMO_RECIPE, DEMO_REVISION, cache_folder
 
@@ -37,8 +38,14 @@ def folder() -> Path:
     place = cache_folder() / f"demo-{DEMO_REVISION}"
     if place.is_dir():
         return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".demo-", dir=place.parent))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".demo-", dir=place.parent))
+    except OSError as error:
+        raise ModelError(
+            f"The demo model cannot be written to {place.parent}: {error.strerror}. "
+            "Set BATCHGEN_CACHE to a folder that can be written."
+        ) from error
     try:
         # One folder deeper, for mkdtemp's own is closed to all but its user.
         _write(draft / "model")

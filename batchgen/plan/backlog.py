@@ -25,7 +25,7 @@ from batchgen.plan.batches import (
     materialised,
     window_rows,
 )
-from batchgen.plan.fingerprint import Hashes, image_keys, text_hash, text_hashes
+from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.table import Rows, Table
 
 _NUMBER_STRIDE = 10**9
@@ -51,7 +51,7 @@ class Finished:
     key: Hashes
     mark: Hashes
     """The fingerprint and the environment the image was made in."""
-    number: NDArray[np.uint32]
+    number: NDArray[np.int64]
     """The number in the image's file name."""
 
 
@@ -62,7 +62,16 @@ class SetAside:
     retries: dict[tuple[str, int], int]
     """Failed, killed their process or hung before: made alone, after all others."""
     failed: dict[tuple[str, int], int]
-    """Out of attempts: not made at all."""
+    """Out of attempts: not made at all, as long as their settings are those that failed."""
+    fingerprints: dict[tuple[str, int], str]
+    """What the failed images were to be."""
+
+    def failed_marks(self) -> Hashes:
+        """Return the in-memory keys of the failed images, mixed with what they were to be."""
+        if not self.failed:
+            return np.zeros(0, dtype=np.uint64)
+        texts = pa.array([self.fingerprints[key] for key in self.failed])
+        return hashed_keys(self.failed) ^ from_hex(texts)
 
 
 @dataclass(slots=True)
@@ -85,10 +94,8 @@ class Backlog:
     images_before: list[int] = field(default_factory=lambda: [0])
     """Images in front of each window of rows, and of the end of the table."""
     numbers: dict[int, int] = field(default_factory=dict)
-    """Row index to the number its images have, where that is another."""
-    foreign_numbers: NDArray[np.uint32] = field(
-        default_factory=lambda: np.zeros(0, dtype=np.uint32)
-    )
+    """Row index to the number its images have, for rows with work left where it is another."""
+    foreign_numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Numbers that finished images hold which do not stand at that row, sorted."""
 
     @property

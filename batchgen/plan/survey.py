@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import TableError
-from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, hashed_keys, whole_windows
+from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, whole_windows
 from batchgen.plan.batches import (
     ImageColumns,
     chunk_rows,
@@ -31,7 +31,7 @@ class _Survey:
         self._config = config
         self._identity = identity
         self._finished = finished
-        self._aside_keys = hashed_keys(aside.failed)
+        self._failed_marks = aside.failed_marks()
         self._limit = config.limit or np.iinfo(np.int64).max
         self._is_found = np.zeros(len(finished.key), dtype=bool)
         self._is_home = np.zeros(len(finished.key), dtype=bool)
@@ -45,11 +45,14 @@ class _Survey:
         marks = self._identity.marks(columns.fingerprint)
         is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
         is_wanted = rows.first_index + columns.row < self._limit
-        is_failed = np.isin(columns.key, self._aside_keys) & is_wanted & ~is_same
+        is_failed = np.isin(columns.key ^ columns.fingerprint, self._failed_marks)
+        is_failed &= is_wanted & ~is_same
         self._note_changed(rows, columns, is_found & ~is_same & is_wanted)
         is_done = is_found if self._config.on_change is OnChange.keep else is_same
-        self._pending.append(is_wanted & ~is_done & ~is_failed)
-        self._note_numbers(rows, columns, at, is_found)
+        pending = is_wanted & ~is_done & ~is_failed
+        self._pending.append(pending)
+        self._note_numbers(rows, columns, at[is_found], is_found)
+        self._keep_numbers(rows, columns, at, is_found & np.isin(columns.row, columns.row[pending]))
         self._count(rows, columns, is_wanted)
         self.backlog.failed |= set(columns.key[is_failed].tolist())
 
@@ -84,16 +87,25 @@ class _Survey:
         self,
         rows: Rows,
         columns: ImageColumns,
-        at: NDArray[np.int64],
+        found_at: NDArray[np.int64],
         is_found: NDArray[np.bool_],
     ) -> None:
-        found_at = at[is_found]
         row_index = rows.first_index + columns.row[is_found]
-        number = self._finished.number[found_at].astype(np.int64)
         self._is_found[found_at] = True
-        self._is_home[found_at] = number == row_index
-        for position in np.flatnonzero(number != row_index):
-            self.backlog.numbers[int(row_index[position])] = int(number[position])
+        self._is_home[found_at] = self._finished.number[found_at] == row_index
+
+    def _keep_numbers(
+        self,
+        rows: Rows,
+        columns: ImageColumns,
+        at: NDArray[np.int64],
+        is_beside: NDArray[np.bool_],
+    ) -> None:
+        """Note the numbers of rows that have images already, and others to come."""
+        numbers = self._finished.number[at[is_beside]]
+        row_index = rows.first_index + columns.row[is_beside]
+        for position in np.flatnonzero(numbers != row_index):
+            self.backlog.numbers[int(row_index[position])] = int(numbers[position])
 
     def _count(self, rows: Rows, columns: ImageColumns, wanted: NDArray[np.bool_]) -> None:
         window = window_rows(self._config)

@@ -87,8 +87,10 @@ class Job:
 
     def as_json(self, table: Table, backlog: Backlog) -> dict[str, Any]:
         """Return the content of job.json."""
+        environments = (self.folder.identity() or {}).get("environments", {})
         return {
             "batchgen": self.versions["batchgen"],
+            "environments": {**environments, self.identity.environment: self.environment},
             "config": plain(self.config),
             "model_class": type(self.config.model).__name__,
             "identity": self.description,
@@ -174,9 +176,17 @@ class Job:
                 now = dataclasses.asdict(image.settings)
                 now["text"] = now.pop("prompt")
                 fields = [f"{k}: {row[k]!r} -> {v!r}" for k, v in now.items() if row[k] != v]
+                fields += self._environment_differences(row["environment"])
                 what = "; ".join(fields) or "same settings, other model or environment"
                 which = f"row {image.row_index} (key {image.row_key!r}), image {image.image_index}"
                 yield f"  {which}: {what}"
+
+    def _environment_differences(self, environment: str) -> list[str]:
+        """Return what of the environment is another now than when a row was made."""
+        known = (self.folder.identity() or {}).get("environments", {})
+        now = as_read(self.environment)
+        then = known.get(environment, now)
+        return [f"{key}: {old} -> {new}" for key, old, new in _differences(then, now)]
 
 
 def as_read(content: Any) -> Any:
@@ -212,13 +222,14 @@ def resolved_device(config: JobConfig) -> DeviceKind:
 def set_aside(facts: Facts, config: JobConfig) -> SetAside:
     """Return which images are not made in their batch any more, after what is known of them."""
     if config.retry.failed:
-        return SetAside({}, {})
+        return SetAside({}, {}, {})
     attempts = {key: failure["attempt"] for key, failure in facts.failures.items()}
     spent = {k: n for k, n in attempts.items() if n >= config.retry.max_attempts}
     retries = {key: n for key, n in attempts.items() if key not in spent}
     for key, suspect in facts.suspects.items():
         retries[key] = spent.pop(key, retries.get(key, 0)) + len(suspect.alone)
-    return SetAside(retries, spent)
+    fingerprints = {key: facts.failures[key]["fingerprint"] for key in spent}
+    return SetAside(retries, spent, fingerprints)
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:

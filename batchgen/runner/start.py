@@ -188,6 +188,7 @@ class _Start:
         """Make what is pending, put the folder in order, and say how it ended."""
         error: BatchgenError | None = None
         try:
+            stop.on_leaving = self._lock.clear
             with self._progress.started(self._lock.beat):
                 try:
                     self._write_identity()
@@ -249,7 +250,11 @@ class _Start:
         elif self._progress.n_left:
             exit_code, message = 75, f"stopped by {stop.reason}; the same command goes on"
         elif n_failed:
-            exit_code, message = 3, f"{n_failed} images failed, see {self._job.folder.failures}"
+            exit_code = 3
+            message = (
+                f"{n_failed} images failed, see {self._job.folder.failures}; "
+                "retry.failed=true tries them anew"
+            )
         return JobResult(
             folder=self._job.folder.root,
             n_images=self._backlog.n_images,

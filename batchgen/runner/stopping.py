@@ -25,6 +25,15 @@ class Stop:
         self._ends = None if max_hours is None else time.monotonic() + max_hours * 3600
         self._reason: str | None = None
         self._is_signalled = False
+        self.on_leaving: Callable[[], None] = lambda: None
+        """Called before the process ends on the spot, to let go of what others wait for."""
+
+    def leave(self) -> None:
+        """End the process at once; what is committed is safe."""
+        try:
+            self.on_leaving()
+        finally:
+            os._exit(Stopped.exit_code)
 
     @property
     def reason(self) -> str | None:
@@ -51,7 +60,7 @@ class Stop:
 
     def _heard(self, number: int, _: FrameType | None) -> None:
         if self._is_signalled:
-            os._exit(Stopped.exit_code)
+            self.leave()
         self._is_signalled = True
         self._reason = signal.Signals(number).name
 
@@ -62,9 +71,15 @@ class Watchdog:
     `on_hang` is called first, from the watchdog's thread, to put on record what hung.
     """
 
-    def __init__(self, batch_s: float | None, on_hang: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        batch_s: float | None,
+        on_hang: Callable[[float], None],
+        leave: Callable[[], None],
+    ) -> None:
         self._batch_s = batch_s
         self._on_hang = on_hang
+        self._leave = leave
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -84,4 +99,4 @@ class Watchdog:
         try:
             self._on_hang(float(self._batch_s or 0))
         finally:
-            os._exit(Stopped.exit_code)
+            self._leave()

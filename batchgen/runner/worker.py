@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from batchgen import images
 from batchgen.config import ImageFormat
-from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, ProcessDied
+from batchgen.errors import (
+    CircuitOpen,
+    DeviceHung,
+    DeviceLost,
+    DeviceOutOfMemory,
+    ProcessDied,
+)
 from batchgen.images import Saved
 from batchgen.ledger.commits import PART_ROWS, Ledger
 from batchgen.ledger.facts import Key
@@ -46,8 +53,9 @@ class Worker:
         self._attempts: dict[Key, int] = dict(aside.retries)
         self._held: list[Failed] = []
         self._again: list[Image] = []
+        self._has_success = False
         self._in_flight: list[Key] = []
-        self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang)
+        self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang, stop.leave)
         self._n_unchecked = 0
 
     def work(self, todo: Iterable[Batch], pipeline: Pipeline, *, replaces: bool) -> None:
@@ -64,10 +72,11 @@ class Worker:
                 if replaces:
                     self._withdraw(batch.pending)
                 self._make(batch, maker, saver)
-            self._release_held()
+            self._charge_held(maker)
             again, self._again = self._again, []
             for image in self._until_stopped(again):
                 self._make(Batch((image,)), maker, saver)
+            self._charge_held(maker)
 
     def _withdraw(self, pending: Sequence[Image]) -> None:
         """Void what is committed of these images, then remove their files, of whatever format."""
@@ -92,10 +101,11 @@ class Worker:
         try:
             for outcome in maker.make(batch):
                 if isinstance(outcome, Made):
+                    self._has_success = True
                     self._release_held()
                     made.append(outcome)
                 else:
-                    self._hold(outcome)
+                    self._hold(outcome, maker)
         except DeviceLost as error:
             raise CircuitOpen(
                 f"The device is lost: {error}. Look at `npu-smi info` and the log; no row is "
@@ -118,28 +128,56 @@ class Worker:
         )
         return True
 
-    def _hold(self, failed: Failed) -> None:
+    def _hold(self, failed: Failed, maker: Maker) -> None:
         """Take a failure in; it is charged only when a success shows that the device works."""
         logger.warning("row %d failed: %s", failed.image.row_index, failed.error)
-        if failed.image.key in self._attempts:
+        is_retry = failed.image.key in self._attempts
+        if is_retry and self._has_success:
             self._record_failure(failed)
             return
         self._held.append(failed)
         rows = {held.image.row_key for held in self._held}
         if len(rows) >= self._job.config.retry.max_consecutive_failures:
-            self._held = []
-            raise CircuitOpen(
-                f"{len(rows)} rows in a run failed, the last, row {failed.image.row_index}, with "
-                f"{type(failed.error).__name__}: {failed.error}. Look at the device and at "
-                f"{self._job.folder.log}; no row is charged with it."
-            ) from failed.error
+            if is_retry:
+                self._charge_held(maker)
+            else:
+                self._break(len(rows))
+
+    def _charge_held(self, maker: Maker) -> None:
+        """Charge what is held back, after a picture nobody asked for if none has come out yet.
+
+        Rows that failed before fail again for reasons of their own; that alone says nothing of the
+        device, in either direction. Out of memory is the answer of a device that works.
+        """
+        is_clear = all(isinstance(held.error, DeviceOutOfMemory) for held in self._held)
+        if not self._has_success and not is_clear:
+            settings = replace(self._held[-1].image.settings, prompt="a photo", seed=0)
+            canary = Image("", -1, 0, settings, "0" * 16, 0, True, {})
+            outcomes = maker.make(Batch((canary,)))
+            self._has_success = all(isinstance(outcome, Made) for outcome in outcomes)
+            if not self._has_success:
+                self._break(len({held.image.row_key for held in self._held}))
+        self._release_held()
+
+    def _break(self, n_rows: int) -> None:
+        """Stop the job and charge nobody."""
+        failed, self._held = self._held[-1], []
+        raise CircuitOpen(
+            f"{n_rows} rows in a run failed, the last, row {failed.image.row_index}, with "
+            f"{type(failed.error).__name__}: {failed.error}. Look at the device and at "
+            f"{self._job.folder.log}; no row is charged with it."
+        ) from failed.error
 
     def _release_held(self) -> None:
         """Charge the failures held back, and note them for another try."""
         held, self._held = self._held, []
         for failed in held:
+            is_retry = failed.image.key in self._attempts
             self._record_failure(failed)
-            if self._attempts[failed.image.key] < self._job.config.retry.max_attempts:
+            if (
+                not is_retry
+                and self._attempts[failed.image.key] < self._job.config.retry.max_attempts
+            ):
                 self._again.append(failed.image)
 
     def _record_failure(self, failed: Failed) -> None:
