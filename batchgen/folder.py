@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,12 @@ class JobFolder:
         Words in the path would make the ImageFolder reader of `datasets` guess at splits.
         """
         return f"images/{number // 10_000:05d}/{number:09d}-{image_index}.{suffix}"
+
+    @staticmethod
+    def image_number(name: str) -> int | None:
+        """Return the number in a name that `image_name` gave, None for any other."""
+        found = re.fullmatch(r"images/\d{5,14}/(\d{9,18})-\d+\.[a-z]+", name, re.ASCII)
+        return int(found[1]) if found else None
 
     def create(self) -> None:
         """Make the folder and those in it, where missing; harmless beside another start."""

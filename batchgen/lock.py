@@ -37,7 +37,7 @@ class FolderLock:
 
     def __enter__(self) -> FolderLock:
         with opening_errors(self._path):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             self._take()
             self.beat()

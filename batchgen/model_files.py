@@ -121,6 +121,11 @@ def _weight_files(component: Path, stem: str, variant: str | None) -> list[Path]
         shards = _parsed(index).get("weight_map")
         if not isinstance(shards, dict):
             raise ModelError(f"{index} names no shards: it has no weight_map. {AGAIN}")
+        bad = next((name for name in shards.values() if not _is_shard(name)), "")
+        if bad != "":
+            raise ModelError(
+                f"{index} names {bad!r}, which is no .safetensors file beside it. {AGAIN}"
+            )
         return [index, *(component / name for name in sorted(set(shards.values())))]
     there = sorted(path.name for path in component.iterdir())
     tensors = [name for name in there if name.endswith(".safetensors")]
@@ -138,6 +143,12 @@ def _weight_files(component: Path, stem: str, variant: str | None) -> list[Path]
     raise _missing(single)
 
 
+def _is_shard(name: object) -> bool:
+    """Whether a weight_map may name this: tensors in the folder of the index."""
+    is_tensors = isinstance(name, str) and name.endswith(".safetensors")
+    return is_tensors and Path(str(name)).name == name
+
+
 def _missing(path: Path) -> ModelError:
     return ModelError(f"{path} is missing; the model is incomplete. {AGAIN}")
 
@@ -151,7 +162,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         raise _pointer(file)
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is no JSON: {error}. {AGAIN}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{file} holds no JSON object. {AGAIN}")

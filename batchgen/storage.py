@@ -72,7 +72,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     with storage_errors(path):
         temporary = path.with_name(f".{path.name}.tmp")
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:  # never through a link
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

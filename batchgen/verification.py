@@ -111,7 +111,10 @@ def _findings(folder: JobFolder) -> Findings:
                 findings.twice.append(key)
             seen.add(key)
             names.add(row["file_name"])
-            _check_image(folder.root / row["file_name"], row, findings)
+            if folder.image_number(row["file_name"]) is None:
+                findings.missing.append((key, row["file_name"]))
+            else:
+                _check_image(folder.root / row["file_name"], row, findings)
     findings.n_images = len(seen)
     findings.orphans = [
         path

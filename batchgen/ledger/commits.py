@@ -37,6 +37,8 @@ PART_ROWS = 1000
 
 _Read = TypeVar("_Read")
 
+_MISSHAPEN = (KeyError, ValueError, TypeError, AttributeError)
+
 NOTES = b"batchgen.ledger"
 """Key of what a Parquet file says of itself to the ledger, as JSON."""
 
@@ -183,7 +185,14 @@ def read_notes(folder: JobFolder, path: Path) -> tuple[dict[str, Any], int]:
     try:
         metadata = pq.read_metadata(path)
         notes = dict(json.loads((metadata.metadata or {})[NOTES]))
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        if path == folder.metadata:
+            int(notes["covers"])
+            Facts.from_json(notes["facts"])
+        else:
+            Unsealed().apply({"type": "void", "keys": notes["voids"]})
+            for event in notes["events"]:
+                Facts().apply(event)
+    except (OSError, pa.ArrowException, *_MISSHAPEN) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise FolderError(
@@ -204,9 +213,16 @@ def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) 
 def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
     unsealed = Unsealed()
     for event in read_events(path):
-        unsealed.facts += contents.facts.events_to_keep(event)
-        unsealed.apply(event)
-        contents.facts.apply(event)
+        try:
+            unsealed.facts += contents.facts.events_to_keep(event)
+            unsealed.apply(event)
+            contents.facts.apply(event)
+        except (OSError, *_MISSHAPEN) as error:
+            raise FolderError(
+                f"{path} holds an event of another shape ({type(error).__name__}: {error}); "
+                "another version of batchgen may have written it. Go on with that one, or move "
+                "the file away: its images are then made again."
+            ) from error
     n_rows = len(unsealed.rows)
     contents.sources.append(Source(sequence, path, unsealed, unsealed.voids, n_rows))
 
@@ -321,7 +337,8 @@ def sealed_parquet(
     temporary = path.with_name(f".{path.name}.tmp")
     with storage_errors(path):
         try:
-            with temporary.open("wb") as file:
+            temporary.unlink(missing_ok=True)
+            with temporary.open("xb") as file:
                 with pq.ParquetWriter(
                     file, to_schema.with_metadata(notes), compression="zstd"
                 ) as writer:

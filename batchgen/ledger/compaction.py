@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,11 +90,11 @@ def load_finished(contents: Contents) -> Finished:
     number = np.empty(n_most, dtype=np.int64)
     columns = ["row_key", "image_index", "row_index", "file_name", "fingerprint", "environment"]
     n = 0
-    for _, table in live_tables(contents, columns):
+    for source, table in live_tables(contents, columns):
         stretch = slice(n, n + table.num_rows)
         key[stretch] = _keys(table)
         mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"])
-        number[stretch] = _numbers(table)
+        number[stretch] = _numbers(source.path, table)
         n += table.num_rows
     order = np.argsort(key[:n])
     key = key[:n][order]
@@ -109,13 +110,19 @@ def _environments(column: Any) -> Hashes:
     return chosen
 
 
-def _numbers(table: pa.Table) -> NDArray[np.int64]:
+def _numbers(path: Path, table: pa.Table) -> NDArray[np.int64]:
     """Return the numbers in the file names; the row index, where the name is of usual length."""
     numbers = np.array(table["row_index"].to_numpy(), dtype=np.int64)
     separator = pc.utf8_slice_codeunits(table["file_name"], 12, 13).to_numpy()
     for position in np.flatnonzero(separator != "/"):
         name = table["file_name"][int(position)].as_py()
-        numbers[position] = int(name.rpartition("/")[2].partition("-")[0])
+        number = JobFolder.image_number(name)
+        if number is None:
+            raise FolderError(
+                f"{path} has a row whose image is {name!r}, which no job writes. Put the job's own "
+                "metadata back, or choose another name=."
+            )
+        numbers[position] = number
     return numbers
 
 

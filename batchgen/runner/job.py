@@ -21,7 +21,7 @@ from batchgen.errors import DeviceError, JobChanged
 from batchgen.folder import JobFolder
 from batchgen.keywords import plain
 from batchgen.ledger.commits import Contents, consistently, read_contents
-from batchgen.ledger.compaction import live_tables, load_finished
+from batchgen.ledger.compaction import live_tables, load_finished, n_committed
 from batchgen.ledger.facts import Facts
 from batchgen.models import FakeModel
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
@@ -127,7 +127,8 @@ class Job:
         contents = read_contents(self.folder)
         is_compact = all(source.path == self.folder.metadata for source in contents.sources)
         is_same = finished.get("last_sequence") == contents.last_sequence
-        return int(finished["n_images"]) if is_compact and is_same else None
+        is_whole = finished.get("n_committed") == n_committed(contents)
+        return int(finished["n_images"]) if is_compact and is_same and is_whole else None
 
     def open_table(self) -> Table:
         """Open the prompt table; reads its header only."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import secrets
 import sys
 import time
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from batchgen.config import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
 from batchgen.ledger.columns import METADATA, schema
 from batchgen.ledger.commits import Ledger, read_contents
-from batchgen.ledger.compaction import compact, merged_schema
+from batchgen.ledger.compaction import compact, merged_schema, n_committed
 from batchgen.lock import FolderLock
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
 from batchgen.runner.job import INSTANT_ROWS, Job, notes, set_aside
@@ -140,6 +142,12 @@ class _JobLog(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):
             super().close()
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file itself, never what a link in its place points to."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(self.baseFilename, flags, 0o644)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
 
 
 @contextmanager
@@ -268,11 +276,12 @@ class _Start:
     def _write_identity(self, finished: JobResult | None = None) -> None:
         content = self._job.as_json(self._table, self._backlog)
         if finished is not None and self._backlog.n_rows <= INSTANT_ROWS:
-            stamp = self._table.stamp
+            stamp, contents = self._table.stamp, read_contents(self._job.folder)
             content["finished"] = {
                 "stamp": self._job.finished_stamp(stamp.size_bytes, stamp.mtime_ns),
                 "n_images": finished.n_images,
-                "last_sequence": read_contents(self._job.folder).last_sequence,
+                "n_committed": n_committed(contents),
+                "last_sequence": contents.last_sequence,
             }
         self._job.folder.write_json(self._job.folder.job_json, content)
 

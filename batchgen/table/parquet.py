@@ -43,6 +43,11 @@ class ParquetFile:
                     start = index + skipped
                     yield RawRows(start, self._plain(wanted, start), _first_nested(wanted))
                 index += batch.num_rows
+            if index != file.metadata.num_rows:
+                raise TableError(
+                    f"{self._path} says it has {file.metadata.num_rows} rows, and {index} can be "
+                    "read. Write it again."
+                )
 
     def _open(self) -> _Opened:
         return _Opened(self._path)

@@ -59,5 +59,5 @@ def file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise TableError(f"{path} cannot be read: {reason}.") from error
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise TableError(f"{path} cannot be read: {reason.rstrip(' .')}.") from error

@@ -76,7 +76,7 @@ class Casting:
 
     def _text(self, name: str, column: Any, raw: RawRows) -> Any:
         texts = self._as_text(name, column, raw)
-        return self._short(name, _compute.if_else(_blank(texts), None, texts), raw)
+        return self._short(name, _without_blanks(texts), raw)
 
     def _short(self, name: str, texts: Any, raw: RawRows) -> Any:
         """Return the column, or raise for the first text of more than `max_prompt_chars`."""
@@ -98,7 +98,7 @@ class Casting:
     def _by_value(self, name: str, column: Any, raw: RawRows) -> Any:
         """Cast each distinct text of a column; raise for the first that will not do."""
         texts = self._as_text(name, column, raw)
-        coded = _compute.if_else(_blank(texts), None, texts).dictionary_encode()
+        coded = _without_blanks(texts).dictionary_encode()
         values = []
         for code, text in enumerate(coded.dictionary.to_pylist()):
             value = _parsed(name, text.strip())
@@ -140,6 +140,14 @@ def _blank(texts: Any) -> Any:
     """Return which texts are empty or only whitespace; null for null."""
     is_empty = _compute.equal(_compute.binary_length(texts), 0)
     return _compute.or_(is_empty, _compute.utf8_is_space(texts))
+
+
+def _without_blanks(texts: Any) -> Any:
+    """Return texts with null in the place of blank ones.
+
+    Not by `if_else`: given a null and a slice of an array, pyarrow 21 copies the wrong bytes.
+    """
+    return _compute.replace_with_mask(texts, _blank(texts), pa.scalar(None, pa.string()))
 
 
 def _plain_numbers(name: str, column: Any) -> Any | None:
