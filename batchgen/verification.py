@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import FolderError
 from batchgen.folder import JobFolder
-from batchgen.ledger.commits import Ledger, read_contents, read_notes
+from batchgen.ledger.commits import Ledger
 from batchgen.ledger.compaction import compact, live_tables, merged_schema
+from batchgen.ledger.contents import read_contents, read_notes
 from batchgen.ledger.facts import Key
 from batchgen.lock import FolderLock
 from batchgen.storage import storage_errors

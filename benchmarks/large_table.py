@@ -71,7 +71,8 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     from batchgen.config import ReadingConfig
     from batchgen.keywords import config_from
     from batchgen.ledger.columns import METADATA, schema
-    from batchgen.ledger.commits import NOTES, sealed_parquet
+    from batchgen.ledger.commits import sealed_parquet
+    from batchgen.ledger.contents import NOTES
     from batchgen.ledger.facts import Facts
     from batchgen.plan.batches import image_columns
     from batchgen.plan.fingerprint import as_hex

@@ -36,8 +36,8 @@ from batchgen.config import ReadingConfig
 from batchgen.errors import TableChanged, TableError
 from batchgen.folder import JobFolder
 from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.commits import read_contents
 from batchgen.ledger.compaction import live_tables
+from batchgen.ledger.contents import read_contents
 from batchgen.ledger.journal import Event, encode, read_events
 from batchgen.table import open_table
 

@@ -18,7 +18,7 @@ from batchgen.folder import JobFolder
 from batchgen.ledger import commits as ledger
 from batchgen.ledger import compaction
 from batchgen.ledger.columns import FAILURES, METADATA, schema
-from batchgen.ledger.commits import Ledger, read_contents
+from batchgen.ledger.commits import Ledger
 from batchgen.ledger.compaction import (
     VERSIONS,
     compact,
@@ -27,6 +27,7 @@ from batchgen.ledger.compaction import (
     n_committed,
     read_table,
 )
+from batchgen.ledger.contents import read_contents
 
 
 def fail(n: int, message: str = "no") -> dict[str, Any]:

@@ -22,7 +22,7 @@ from batchgen.errors import BatchgenError, ConfigError, FolderError, ModelError,
 from batchgen.folder import JobFolder
 from batchgen.images import parameters_of
 from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.commits import NOTES, read_contents
+from batchgen.ledger.contents import NOTES, read_contents
 from batchgen.ledger.journal import encode
 from batchgen.model_files import OTHERS, WEIGHTS, check
 from batchgen.verification import repair, verify

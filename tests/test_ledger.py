@@ -21,8 +21,10 @@ from batchgen.errors import FolderError
 from batchgen.folder import JobFolder
 from batchgen.ledger import commits as ledger_module
 from batchgen.ledger import compaction
-from batchgen.ledger.commits import Contents, Ledger, read_contents
+from batchgen.ledger import contents as contents_module
+from batchgen.ledger.commits import Ledger
 from batchgen.ledger.compaction import compact, read_table
+from batchgen.ledger.contents import Contents, read_contents
 from batchgen.ledger.facts import Facts, Key
 
 K0, K1, K9 = ("k0", 0), ("k1", 0), ("k9", 0)
@@ -440,7 +442,7 @@ def interrupted(
     monkeypatch: pytest.MonkeyPatch, by: Callable[[], None], *, before_the_first_look: bool = False
 ) -> None:
     """Let something happen once while a reader lists the folder."""
-    listed = ledger_module._numbered
+    listed = contents_module.numbered
     left = [by]
 
     def numbered(place: Path, suffix: str) -> Iterator[tuple[int, Path]]:
@@ -449,7 +451,7 @@ def interrupted(
             left.pop()()
         return iter(list(listed(place, suffix)) if before_the_first_look else found)
 
-    monkeypatch.setattr(ledger_module, "_numbered", numbered)
+    monkeypatch.setattr(contents_module, "numbered", numbered)
 
 
 def test_ledger_opens_beside_debris(folder: JobFolder, open_ledger: OpenLedger) -> None:

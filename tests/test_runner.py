@@ -22,7 +22,7 @@ import batchgen
 from batchgen.errors import FolderError, JobChanged, JobInUse, StorageError, TableError
 from batchgen.folder import GRID_FILE, JobFolder
 from batchgen.ledger import compaction
-from batchgen.ledger.commits import read_contents
+from batchgen.ledger.contents import read_contents
 from batchgen.lock import FolderLock
 from batchgen.models import FakeModel
 from batchgen.pipelines.fake import FakePipeline

@@ -13,7 +13,7 @@ from conftest import StartCommand, WritePrompts
 
 from batchgen.errors import StorageError
 from batchgen.folder import JobFolder
-from batchgen.ledger.commits import read_contents
+from batchgen.ledger.contents import read_contents
 from batchgen.runner.stopping import SIGNALS, Stop, Watchdog
 
 WaitUntil = Callable[[Callable[[], object]], None]

@@ -16,7 +16,7 @@ import batchgen
 from batchgen.errors import DeviceLost
 from batchgen.folder import JobFolder
 from batchgen.ledger.columns import FAILURES
-from batchgen.ledger.commits import read_contents
+from batchgen.ledger.contents import read_contents
 from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline

@@ -4,6 +4,7 @@ columns        the columns of metadata.parquet and failures.parquet
 facts          failures, suspects, rungs that worked
 journal        one checksummed line per event
 records        the table's own columns, as JSON and back
-commits        journals, parts, and the one writer of both
+contents       journals, parts and metadata.parquet, as they are at one moment
+commits        the one writer of journals and parts
 compaction     all of it as one: metadata.parquet, a table, the set of what is done
 """

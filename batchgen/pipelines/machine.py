@@ -129,7 +129,7 @@ def _imported() -> Any:
     except (ImportError, OSError) as error:
         raise DeviceError(
             f"mindspore cannot be imported: {symptoms.one_line(str(error))} "
-            "Install mindspore>=2.7.1,<2.8, or run `batchgen doctor`."
+            "Install mindspore>=2.7.1,<2.8; docs/ascend.md has the versions that fit."
         ) from error
     return mindspore
 

@@ -83,7 +83,7 @@ def device_error(text: str, index: int) -> DeviceError:
         return DeviceError(
             f"NPU {index} has no free memory: another process holds it. See `npu-smi info`."
         )
-    return DeviceError(f"NPU {index} did not start: {one_line(text)} Run `batchgen doctor`.")
+    return DeviceError(f"NPU {index} did not start: {one_line(text)} See docs/ascend.md.")
 
 
 def one_line(text: str) -> str:

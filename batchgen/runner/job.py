@@ -20,8 +20,8 @@ from batchgen.config import DeviceKind, JobConfig, OnChange
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.folder import JobFolder
 from batchgen.keywords import plain
-from batchgen.ledger.commits import Contents, consistently, read_contents
 from batchgen.ledger.compaction import live_tables, load_finished, n_committed
+from batchgen.ledger.contents import Contents, consistently, read_contents
 from batchgen.ledger.facts import Facts
 from batchgen.models import FakeModel
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside

@@ -24,8 +24,9 @@ from batchgen import pipelines
 from batchgen.config import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
 from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.commits import Ledger, read_contents
+from batchgen.ledger.commits import Ledger
 from batchgen.ledger.compaction import compact, merged_schema, n_committed
+from batchgen.ledger.contents import read_contents
 from batchgen.lock import FolderLock
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
 from batchgen.runner.job import INSTANT_ROWS, Job, notes, set_aside
