@@ -33,6 +33,7 @@ from batchgen.runner.job import Job
 from batchgen.runner.space import refuse_if_full
 from batchgen.runner.start import JobResult, PipelineCache
 from batchgen.storage import write_atomically
+from batchgen.verification import verify
 
 WaitUntil = Callable[[Callable[[], object]], None]
 
@@ -616,3 +617,17 @@ def test_hidden_folder_holds_nothing_of_the_run_when_it_is_over(
     left = {path.name for path in folder.hidden.iterdir()}
     assert left == {"journals", "parts", "lock", "log.txt"}
     assert not [*folder.journals.iterdir(), *folder.parts.iterdir()]
+
+
+def test_rows_replaced_day_after_day_never_share_a_file(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """All ids are new in each of eight starts; every image keeps its path and its bytes."""
+    for day in range(8):
+        table = prompts(2)
+        text = table.read_text().replace("k0", f"a{day}").replace("k1", f"b{day}")
+        table.write_text(text)
+        assert run_job().exit_code == 0
+    names = metadata(folder)["file_name"].tolist()
+    assert len(set(names)) == 16
+    assert verify(folder).is_clean

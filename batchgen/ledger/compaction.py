@@ -76,18 +76,21 @@ def n_committed(contents: Contents) -> int:
 
 
 def load_finished(contents: Contents) -> Finished:
-    """Return what is done as sorted columns: 24 bytes an image."""
+    """Return what is done as sorted columns: 20 bytes an image, 24 with long file names."""
     n_most = sum(source.n_rows for source in contents.sources)
     key = np.empty(n_most, dtype=np.uint64)
     mark = np.empty(n_most, dtype=np.uint64)
-    number = np.empty(n_most, dtype=np.int64)
+    number: NDArray[Any] = np.empty(n_most, dtype=np.uint32)
     columns = ["row_key", "image_index", "row_index", "file_name", "fingerprint", "environment"]
     n = 0
     for source, table in live_tables(contents, columns):
         stretch = slice(n, n + table.num_rows)
         key[stretch] = _keys(table)
         mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"])
-        number[stretch] = _numbers(source.path, table)
+        numbers = _numbers(source.path, table)
+        if len(numbers) and numbers.max() > np.iinfo(number.dtype).max:
+            number = number.astype(np.int64)
+        number[stretch] = numbers
         n += table.num_rows
     order = np.argsort(key[:n])
     key = key[:n][order]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +52,7 @@ class Finished:
     key: Hashes
     mark: Hashes
     """The fingerprint and the environment the image was made in."""
-    number: NDArray[np.int64]
+    number: NDArray[Any]
     """The number in the image's file name."""
 
 
@@ -95,7 +96,7 @@ class Backlog:
     """Images in front of each window of rows, and of the end of the table."""
     numbers: dict[int, int] = field(default_factory=dict)
     """Row index to the number its images have, for rows with work left where it is another."""
-    foreign_numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    foreign_numbers: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Numbers that finished images hold which do not stand at that row, sorted."""
 
     @property

@@ -59,7 +59,7 @@ class _Survey:
     def result(self) -> Backlog:
         """Return what the pass found."""
         foreign = self._finished.number[~self._is_home]
-        self.backlog.foreign_numbers = np.unique(foreign)
+        self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
         self.backlog.n_taken = int(np.count_nonzero(~self._is_found))
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
