@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import secrets
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from batchgen.ledger.contents import read_contents
 from batchgen.lock import FolderLock
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
 from batchgen.runner.job import INSTANT_ROWS, Job, notes, set_aside
+from batchgen.runner.log import logging_to
 from batchgen.runner.progress import Progress
 from batchgen.runner.space import refuse_if_full
 from batchgen.runner.stopping import Stop
@@ -130,45 +129,8 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
         if read_contents(folder).last_sequence != contents.last_sequence:
             raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
     folder.write_card()
-    stack.enter_context(_logging_to(folder.log))
+    stack.enter_context(logging_to(folder.log))
     return _Start(job, table, backlog, lock)
-
-
-class _JobLog(logging.FileHandler):
-    """The log of a job; on a full disk it falls silent, for the job has its own say there."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Drop what cannot be written."""
-
-    def close(self) -> None:
-        with suppress(OSError):
-            super().close()
-
-    def _open(self) -> TextIOWrapper:
-        """Open the file itself, never what a link in its place points to."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        descriptor = os.open(self.baseFilename, flags, 0o644)
-        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Append batchgen's messages to a file, times in UTC."""
-    with storage_errors(path):
-        handler = _JobLog(path, encoding="utf-8", errors="backslashreplace")
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    root = logging.getLogger("batchgen")
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        handler.close()
 
 
 class _Start:
