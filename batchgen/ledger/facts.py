@@ -57,9 +57,10 @@ class Facts:
 
     def events_to_keep(self, event: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what of an event, about to be applied, a part must hold besides its rows."""
-        if event["type"] in ("fail", "suspect", "rung", "forgive"):
+        kind = event.get("type")
+        if kind in ("fail", "suspect", "rung", "forgive"):
             return [event]
-        rows = event["rows"] if event["type"] == "done" else []
+        rows = event["rows"] if kind == "done" else []
         keys = [(row["row_key"], row["image_index"]) for row in rows]
         cleared = [key for key in keys if key in self.failures or key in self.suspects]
         return [{"type": "clear", "keys": cleared}] if cleared else []
