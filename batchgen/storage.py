@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from batchgen.errors import FolderError, StorageError
 
@@ -64,24 +65,32 @@ def existing_parent(path: Path) -> Path:
     return Path("/")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a hidden name, sync it, and rename it; sync the folder too.
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write that appears at `path` whole, when the block ends well, or not at all.
 
-    Readers see the old file or the new one. Raises `StorageError`, and leaves no debris.
+    Written under a hidden name, synced, renamed; the folder is synced too. Readers see the old file
+    or the new one. Raises `StorageError`, and leaves no debris.
     """
     with storage_errors(path):
         temporary = path.with_name(f".{path.name}.tmp")
         try:
             temporary.unlink(missing_ok=True)
             with temporary.open("xb") as file:  # never through a link
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file at once; see `atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from batchgen.ledger.contents import NOTES, Contents, Unsealed, numbered, read_c
 from batchgen.ledger.facts import Key
 from batchgen.ledger.journal import Event, Journal
 from batchgen.ledger.records import Record, records_to_table
-from batchgen.storage import storage_errors, sync_folder
+from batchgen.storage import atomic_file, storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -137,23 +136,12 @@ class Ledger:
 def sealed_parquet(
     path: Path, to_schema: pa.Schema, notes: dict[bytes, bytes]
 ) -> Iterator[pq.ParquetWriter]:
-    """Write a Parquet file under a hidden name; it appears whole when the block ends well."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with storage_errors(path):
-        try:
-            temporary.unlink(missing_ok=True)
-            with temporary.open("xb") as file:
-                with pq.ParquetWriter(
-                    file, to_schema.with_metadata(notes), compression="zstd"
-                ) as writer:
-                    yield writer
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+    """Write a Parquet file that appears whole when the block ends well; see `atomic_file`."""
+    with (
+        atomic_file(path) as file,
+        pq.ParquetWriter(file, to_schema.with_metadata(notes), compression="zstd") as writer,
+    ):
+        yield writer
 
 
 def remove_covered(folder: JobFolder, sequence: int) -> None:
