@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from batchgen.config import ImageFormat, ImagesConfig
 from batchgen.errors import ImageError
-from batchgen.limits import SCHEDULERS
+from batchgen.schedulers import SCHEDULERS
 from batchgen.storage import storage_errors, write_atomically
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ _EXIF_LIMIT_BYTES = 65_000
 _PAIR = re.compile(r'([\w ]+): ("(?:\\.|[^\\"])*"|[^,]*)(?:, |$)')
 _GUARD = "\u200b"
 """Zero-width space: keeps a prompt that begins like the negative one from being read as it."""
+_FIRST_LAYER = 2
+"""Viewers count layers from the last, 1; SDXL's own, which diffusers calls 0, is the one before."""
+_RARE = {
+    "timestep_spacing": "Timestep spacing",
+    "guidance_rescale": "CFG rescale",
+    "cfg_cutoff": "CFG cutoff",
+    "long_prompt": "Long prompt",
+    "weighting": "Prompt weighting",
+}
+"""Settings that are named where they are not the default."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
 
 
@@ -72,7 +83,7 @@ def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
         lines.append(f"Negative prompt: {_one_line(settings.negative_prompt)}")
     pairs = {
         "Steps": settings.steps,
-        "Sampler": SCHEDULERS[settings.scheduler],
+        "Sampler": SCHEDULERS[settings.scheduler].label,
         "CFG scale": settings.guidance_scale,
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",
@@ -82,8 +93,17 @@ def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
     }
     if settings.prompt_2:
         pairs["Prompt 2"] = _one_line(settings.prompt_2)
+    if settings.clip_skip:
+        pairs["Clip skip"] = settings.clip_skip + _FIRST_LAYER
+    for name, default in _rare_defaults(type(settings)).items():
+        if (value := getattr(settings, name)) != default:
+            pairs[_RARE[name]] = value
     lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _rare_defaults(kind: type[Settings]) -> dict[str, Any]:
+    return {f.name: f.default for f in dataclasses.fields(kind) if f.name in _RARE}
 
 
 def _one_line(text: str) -> str:
@@ -172,7 +192,7 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
 
     *texts, last = parameters.split("\n")
     pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
-    labels = {label: name for name, label in SCHEDULERS.items()}
+    labels = {scheduler.label: name for name, scheduler in SCHEDULERS.items()}
     try:
         width, _, height = pairs["Size"].partition("x")
         settings = Settings(
@@ -187,6 +207,12 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
             width=int(width),
             height=int(height),
             scheduler=labels[pairs["Sampler"]],
+            clip_skip=int(pairs.get("Clip skip", _FIRST_LAYER)) - _FIRST_LAYER,
+            **{
+                name: type(default)(pairs[_RARE[name]])
+                for name, default in _rare_defaults(Settings).items()
+                if _RARE[name] in pairs
+            },
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error

@@ -9,31 +9,10 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from batchgen.schedulers import scheduler_problem
+
 SEED_LIMIT = 2**63
 """Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
-
-SCHEDULERS = {
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "ddim": "DDIM",
-    "pndm": "PLMS",
-    "lms": "LMS",
-    "heun": "Heun",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_karras": "DPM++ 2M Karras",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "dpmpp_2m_sde_karras": "DPM++ 2M SDE Karras",
-    "dpmpp_singlestep": "DPM++ 2S",
-    "kdpm2_ancestral": "DPM2 a",
-    "unipc": "UniPC",
-    "lcm": "LCM",
-    "tcd": "TCD",
-    "sasolver": "SA Solver",
-}
-"""Scheduler names, and what the `parameters` text of an image calls each as its sampler.
-
-Only schedulers that repeat exactly for a seed, alone and in a batch, are offered.
-"""
 
 
 def number_problem(
@@ -58,6 +37,9 @@ def _short(number: float) -> str:
 _RANGES: dict[str, tuple[float, float, bool, int]] = {
     "steps": (1, 1000, True, 1),
     "guidance_scale": (0, 100, False, 1),
+    "guidance_rescale": (0, 1, False, 1),
+    "cfg_cutoff": (0.01, 1, False, 1),
+    "clip_skip": (0, 11, True, 1),
     "width": (64, 8192, True, 8),
     "height": (64, 8192, True, 8),
     "images_per_prompt": (1, 10_000, True, 1),
@@ -71,8 +53,8 @@ def sampling_problem(name: str, value: object) -> str | None:
 
     Names other than `scheduler` and the numbers are free text and always fine.
     """
-    if name == "scheduler" and value not in SCHEDULERS:
-        return f"is not one of {', '.join(SCHEDULERS)}"
+    if name == "scheduler":
+        return scheduler_problem(value)
     if name not in _RANGES:
         return None
     low, high, is_whole, multiple_of = _RANGES[name]

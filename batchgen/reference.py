@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
 
-from batchgen import config, limits, models
+from batchgen import config, models
+from batchgen.schedulers import SCHEDULERS
 
 _PREFIXES = {
     "JobConfig": "",
@@ -45,7 +46,7 @@ def markdown() -> str:
         rows = list(_rows(node, prefix))
         if rows:
             parts.append("\n| key | type | default | |\n|---|---|---|---|\n" + "".join(rows))
-    names = ", ".join(f"`{name}`" for name in limits.SCHEDULERS)
+    names = ", ".join(f"`{name}`" for name in SCHEDULERS)
     parts.append(f"\n## Schedulers\n\n{names}\n")
     return "".join(parts)
 

@@ -82,6 +82,12 @@ def table_of(**changed: Any) -> pa.Table:
         "width": 64,
         "height": 64,
         "scheduler": "euler",
+        "timestep_spacing": "model",
+        "guidance_rescale": 0.0,
+        "cfg_cutoff": 1.0,
+        "clip_skip": 0,
+        "long_prompt": "cut",
+        "weighting": False,
         **changed,
     }
     columns = {name: pa.array([value]) for name, value in settings.items()}
@@ -153,7 +159,7 @@ def test_seeds_of_the_first_rows_of_any_table_are_pinned() -> None:
 
 def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
     """Spelt out here, so that a change of the order or of a number's form shows."""
-    spelt = "20|7.5|64|64|euler|5|0|6|a cat||blurry".replace("|", "\x1f")
+    spelt = "20|7.5|64|64|euler|model|0|1|0|cut|false|5|0|6|a cat||blurry".replace("|", "\x1f")
     assert hash_of(negative_prompt="blurry") == hashed(spelt)
 
 
@@ -168,6 +174,12 @@ def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
         {"width": 72},
         {"height": 72},
         {"scheduler": "ddim"},
+        {"timestep_spacing": "trailing"},
+        {"guidance_rescale": 0.7},
+        {"cfg_cutoff": 0.5},
+        {"clip_skip": 1},
+        {"long_prompt": "chunk"},
+        {"weighting": True},
         {"width": 72, "height": 64},
     ],
 )
@@ -188,7 +200,7 @@ def test_no_text_can_pass_for_the_next() -> None:
 
 def test_a_whole_guidance_scale_is_hashed_the_same_as_its_float() -> None:
     """5 and 5.0 are one number once they are a column of doubles."""
-    spelt = "20|5|64|64|euler|5|0|0|a cat||".replace("|", "\x1f")
+    spelt = "20|5|64|64|euler|model|0|1|0|cut|false|5|0|0|a cat||".replace("|", "\x1f")
     assert hash_of(guidance_scale=5.0) == hashed(spelt)
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from batchgen.config import JobConfig, SamplingConfig
 from batchgen.images import parameters_text, settings_of
 from batchgen.ledger.columns import METADATA, carried_name
-from batchgen.limits import SCHEDULERS
 from batchgen.models import FakeModel
 from batchgen.plan.backlog import whole_windows
 from batchgen.plan.batches import Settings, cut, image_columns, materialised, window_rows
+from batchgen.schedulers import SCHEDULERS
 from batchgen.table import SETTINGS, Rows
 
 SHARED = ("steps", "guidance_scale", "width", "height", "scheduler")

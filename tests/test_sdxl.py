@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
-from batchgen.limits import SCHEDULERS
 from batchgen.models import DemoModel, SdxlModel
 from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
 from batchgen.plan.batches import Image, Settings
+from batchgen.schedulers import SCHEDULERS
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")

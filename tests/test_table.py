@@ -13,7 +13,7 @@ import pytest
 
 from batchgen.config import ReadingConfig
 from batchgen.errors import TableChanged, TableError
-from batchgen.limits import SCHEDULERS
+from batchgen.schedulers import SCHEDULERS
 from batchgen.table import SETTINGS, Table, open_table
 
 
@@ -64,11 +64,15 @@ def test_every_setting_is_a_column_of_its_type_even_where_the_table_has_none(
 def test_all_settings_of_a_row_are_read(csv_path: Path) -> None:
     """A row that says everything is read as it stands."""
     header = "id,prompt,prompt_2,negative_prompt,seed,steps,guidance_scale,width,height,scheduler"
-    row = "x-1,a cat,a drawing,blurry,42,30,7.5,1024,768,ddim"
+    header += ",guidance_rescale,cfg_cutoff,clip_skip"
+    row = "x-1,a cat,a drawing,blurry,42,30,7.5,1024,768,ddim,0.7,0.5,1"
     (rows,) = table_of(csv_path, f"{header},images_per_prompt\n{row},4\n").chunks()
-    assert list(rows.settings.to_pylist()[0].values()) == [
-        *("x-1", "a cat", "a drawing", "blurry", 42, 30, 7.5, 1024, 768, "ddim", 4)
+    (settings,) = rows.settings.to_pylist()
+    names = [*header.replace("id,", "row_key,").split(","), "images_per_prompt"]
+    assert [settings[name] for name in names] == [
+        *("x-1", "a cat", "a drawing", "blurry", 42, 30, 7.5, 1024, 768, "ddim", 0.7, 0.5, 1, 4)
     ]
+    assert set(names) == set(settings)
 
 
 def test_ids_stay_the_text_they_are(csv_path: Path) -> None:
@@ -109,7 +113,10 @@ def test_what_is_no_whole_number_is_refused_with_row_column_and_value(
         ("guidance_scale", "inf", "is not a number"),
         ("guidance_scale", "1e400", "is not a number"),
         ("guidance_scale", "7,5", "is not a number"),
-        ("scheduler", "Euler a", f"is not one of {', '.join(SCHEDULERS)}"),
+        ("scheduler", "Eulerian", f"is not one of {', '.join(SCHEDULERS)}"),
+        ("scheduler", "DPM++ SDE Karras", "is not offered: it draws noise that does not repeat"),
+        ("clip_skip", "12", "from 0 to 11"),
+        ("cfg_cutoff", "0", "from 0.01 to 1"),
         ("images_per_prompt", "0", "from 1 to 10000"),
     ],
 )

@@ -38,7 +38,13 @@ _SETTINGS = (
     Column("rng", _TEXT, "the noise source: numpy's bit generator"),
     Column("steps", pa.int32(), "denoising steps"),
     Column("guidance_scale", pa.float64(), "classifier-free guidance; off at 1 and below"),
-    Column("scheduler", _TEXT, "the scheduler's name, as in the config"),
+    Column("guidance_rescale", pa.float64(), "share of the rescaled guidance; off at 0"),
+    Column("cfg_cutoff", pa.float64(), "share of the steps with guidance"),
+    Column("clip_skip", pa.int32(), "layers of the text encoders left out, as in diffusers"),
+    Column("scheduler", _TEXT, "the scheduler's one name: docs/sampling.md"),
+    Column("timestep_spacing", _TEXT, "how it spreads its steps; `model` is the model's own way"),
+    Column("long_prompt", _TEXT, "`cut` or `chunk`: what becomes of tokens over 75"),
+    Column("weighting", pa.bool_(), "whether `(word:1.2)` in a prompt is a weight"),
     Column("width", pa.int32(), "pixels"),
     Column("height", pa.int32(), "pixels"),
 )
@@ -51,6 +57,14 @@ METADATA = (
     Column("model_revision", _TEXT, "hash of the model's files (of its recipe, for demo and fake)"),
     Column("dtype", _TEXT, "floating-point type the model computed in"),
     Column("device", _TEXT, "`ascend` or `cpu`"),
+    Column(
+        "token_count", pa.int32(), "tokens of `text`, without the two marks; null for model=fake"
+    ),
+    Column(
+        "truncated",
+        pa.bool_(),
+        "whether the end of prompt, prompt_2 or negative prompt was not seen; null for model=fake",
+    ),
     Column("batch_id", _TEXT, "hash of the make-up of the batch: who was in it, in which place"),
     Column("batch_position", pa.int32(), "the image's place in its batch, from 0"),
     Column("batch_size", pa.int32(), "images that were denoised together"),

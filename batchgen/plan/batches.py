@@ -37,6 +37,10 @@ from batchgen.table import Rows
 
 _WINDOW_BATCHES = 64
 _CHUNK_IMAGES = 16384
+_SHARED = (
+    "steps", "guidance_scale", "guidance_rescale", "cfg_cutoff", "width", "height", "scheduler",
+)  # fmt: skip
+"""What rows may differ in and a call of the pipeline shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,19 @@ class Settings:
     """Pixels, a multiple of 8."""
     height: int
     scheduler: str
-    """A key of `config.SCHEDULERS`."""
+    """A key of `schedulers.SCHEDULERS`."""
+    timestep_spacing: str = "model"
+    """A value of `config.TimestepSpacing`."""
+    guidance_rescale: float = 0.0
+    """In [0, 1]; 0 is off."""
+    cfg_cutoff: float = 1.0
+    """Share of the steps with guidance, above 0."""
+    clip_skip: int = 0
+    """Layers of the text encoders left out, counted from the last but one."""
+    long_prompt: str = "cut"
+    """A value of `config.LongPrompt`."""
+    weighting: bool = False
+    """Whether `(word:1.2)` in a prompt is a weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,9 @@ def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str
         "negative_prompt": sampling.negative_prompt,
         "steps": sampling.steps,
         "guidance_scale": float(sampling.guidance_scale),
+        "guidance_rescale": float(sampling.guidance_rescale),
+        "cfg_cutoff": float(sampling.cfg_cutoff),
+        "clip_skip": sampling.clip_skip,
         "width": config.width,
         "height": config.height,
         "scheduler": sampling.scheduler,
@@ -143,7 +162,12 @@ def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str
     columns = {name: settings[name] for name in ("row_key", "prompt", "prompt_2", "seed")}
     for name, default in defaults.items():
         columns[name] = pc.fill_null(settings[name], pa.scalar(default, settings[name].type))
-    return columns
+    of_job = {
+        "timestep_spacing": sampling.timestep_spacing.value,
+        "long_prompt": sampling.long_prompt.value,
+        "weighting": sampling.weighting,
+    }
+    return columns | {name: pa.repeat(v, settings.num_rows) for name, v in of_job.items()}
 
 
 def image_columns(rows: Rows, config: JobConfig, revision: str) -> ImageColumns:
@@ -211,8 +235,8 @@ def cut(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the batches of a chunk that hold a pending image, as positions in `columns`.
 
-    Inside a window images that agree in steps, guidance scale, size and scheduler are batched in
-    their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
+    Inside a window images that agree in steps, guidance, size and scheduler are batched in their
+    order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
     """
     settings = resolved(rows.settings, config)
     window = window_rows(config)
@@ -231,8 +255,7 @@ def cut(
 def _groups(settings: dict[str, Any], rows: NDArray[np.int64]) -> list[list[int]]:
     """Return the positions in `rows` that may share a batch, kinds in order of appearance."""
     start, stop = int(rows[0]), int(rows[-1]) + 1
-    shared = ("steps", "guidance_scale", "width", "height", "scheduler")
-    values = [settings[name].slice(start, stop - start).to_pylist() for name in shared]
+    values = [settings[name].slice(start, stop - start).to_pylist() for name in _SHARED]
     kinds = list(zip(*values, strict=True))
     groups: dict[tuple[Any, ...], list[int]] = {}
     for position, row in enumerate(rows):

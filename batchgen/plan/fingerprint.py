@@ -20,6 +20,11 @@ Hashes = NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HASH_KEY = "0123456789123456"
 _SEPARATOR = "\x1f"
+_SHORT = (
+    "steps", "guidance_scale", "width", "height", "scheduler", "timestep_spacing",
+    "guidance_rescale", "cfg_cutoff", "clip_skip", "long_prompt", "weighting",
+)  # fmt: skip
+"""Settings that are numbers or words of ours."""
 
 
 def mix(values: Hashes) -> Hashes:
@@ -72,8 +77,7 @@ def settings_hashes(settings: Any) -> Hashes:
         pc.fill_null(settings["prompt_2"], ""),
         settings["negative_prompt"],
     ]
-    numbers = ("steps", "guidance_scale", "width", "height", "scheduler")
-    parts = [pc.cast(settings[name], pa.string()) for name in numbers]
+    parts = [pc.cast(settings[name], pa.string()) for name in _SHORT]
     parts += [pc.cast(pc.utf8_length(text), pa.string()) for text in texts]
     joined = pc.binary_join_element_wise(*parts, *texts, _SEPARATOR)
     return text_hashes(joined)

@@ -176,7 +176,9 @@ class Job:
                     continue
                 now = dataclasses.asdict(image.settings)
                 now["text"] = now.pop("prompt")
-                fields = [f"{k}: {row[k]!r} -> {v!r}" for k, v in now.items() if row[k] != v]
+                fields = [
+                    f"{k}: {row.get(k)!r} -> {v!r}" for k, v in now.items() if row.get(k) != v
+                ]
                 fields += self._environment_differences(row["environment"])
                 what = "; ".join(fields) or "same settings, other model or environment"
                 which = f"row {image.row_index} (key {image.row_key!r}), image {image.image_index}"

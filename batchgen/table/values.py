@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from batchgen.errors import TableError
 from batchgen.limits import sampling_problem
+from batchgen.schedulers import canonical
 from batchgen.table.columns import SETTINGS, override
 from batchgen.table.raw import RawRows, shown
 
@@ -180,7 +181,7 @@ def _parsed(name: str, text: str) -> int | float | str:
         return int(match[1] + match[2][:30])
     if SETTINGS[name] == pa.float64() and _DECIMAL.fullmatch(text):
         return float(text)
-    return text
+    return canonical(text) if name == "scheduler" else text
 
 
 def _float_text(value: float | None) -> str | None:

@@ -1,0 +1,131 @@
+"""The schedulers on offer, under every name they are known by; pure names, no mindone.
+
+Only schedulers that repeat exactly for a seed, alone and in a batch, are offered; those that people
+ask for and that are not are refused with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A class of diffusers and what it is built with."""
+
+    label: str
+    """The `Sampler` of the `parameters` text, as AUTOMATIC1111's web UI has it where it can."""
+    class_name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    """Further names, as `_normal` writes them."""
+
+
+_EULER, _HEUN = "EulerDiscreteScheduler", "HeunDiscreteScheduler"
+_LMS, _UNIPC = "LMSDiscreteScheduler", "UniPCMultistepScheduler"
+_KDPM2, _KDPM2A = "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"
+_MULTISTEP, _SINGLESTEP = "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"
+_PLAIN = {"use_karras_sigmas": False}
+_KARRAS = {"use_karras_sigmas": True}
+_DPMPP = {"algorithm_type": "dpmsolver++"}
+_SDE = {"algorithm_type": "sde-dpmsolver++"}
+_LATENT = {"clip_sample": False}
+"""Latents are no pixels: what lies outside [-1, 1] must not be cut off."""
+
+SCHEDULERS: dict[str, Scheduler] = {
+    "euler": Scheduler("Euler", _EULER, _PLAIN, ("k_euler",)),
+    "euler_karras": Scheduler("Euler Karras", _EULER, _KARRAS),
+    "euler_ancestral": Scheduler(
+        "Euler a", "EulerAncestralDiscreteScheduler", {}, ("euler_a", "k_euler_a")
+    ),
+    "ddim": Scheduler("DDIM", "DDIMScheduler", _LATENT),
+    "ddpm": Scheduler("DDPM", "DDPMScheduler", _LATENT),
+    "pndm": Scheduler("PLMS", "PNDMScheduler", {"skip_prk_steps": True}),
+    "lms": Scheduler("LMS", _LMS, _PLAIN, ("k_lms",)),
+    "lms_karras": Scheduler("LMS Karras", _LMS, _KARRAS),
+    "heun": Scheduler("Heun", _HEUN, _PLAIN | _LATENT, ("k_heun",)),
+    "heun_karras": Scheduler("Heun Karras", _HEUN, _KARRAS | _LATENT),
+    "dpmpp_2m": Scheduler("DPM++ 2M", _MULTISTEP, _DPMPP | _PLAIN),
+    "dpmpp_2m_karras": Scheduler("DPM++ 2M Karras", _MULTISTEP, _DPMPP | _KARRAS),
+    "dpmpp_2m_sde": Scheduler("DPM++ 2M SDE", _MULTISTEP, _SDE | _PLAIN),
+    "dpmpp_2m_sde_karras": Scheduler("DPM++ 2M SDE Karras", _MULTISTEP, _SDE | _KARRAS),
+    "dpmpp_3m": Scheduler("DPM++ 3M", _MULTISTEP, _DPMPP | _PLAIN | {"solver_order": 3}),
+    "dpmpp_singlestep": Scheduler("DPM++ 2S", _SINGLESTEP, _DPMPP | _PLAIN),
+    "dpmpp_singlestep_karras": Scheduler("DPM++ 2S Karras", _SINGLESTEP, _DPMPP | _KARRAS),
+    "kdpm2": Scheduler("DPM2", _KDPM2, _PLAIN),
+    "kdpm2_karras": Scheduler("DPM2 Karras", _KDPM2, _KARRAS),
+    "kdpm2_ancestral": Scheduler("DPM2 a", _KDPM2A, _PLAIN),
+    "kdpm2_ancestral_karras": Scheduler("DPM2 a Karras", _KDPM2A, _KARRAS),
+    "unipc": Scheduler("UniPC", _UNIPC, _PLAIN, ("uni_pc",)),
+    "unipc_karras": Scheduler("UniPC Karras", _UNIPC, _KARRAS, ("uni_pc_karras",)),
+    "lcm": Scheduler("LCM", "LCMScheduler", _LATENT),
+    "tcd": Scheduler("TCD", "TCDScheduler", _LATENT),
+    "sasolver": Scheduler("SA Solver", "SASolverScheduler", _PLAIN),
+}
+"""Canonical name to scheduler; of several of one class, the class's name means the first."""
+
+_NO_REPEAT = "draws noise that does not repeat for a seed; dpmpp_2m_sde_karras does"
+_NOT_SDXL = "is not for SDXL's noise schedule"
+_NOT_DIFFUSERS = "is not in diffusers"
+
+REFUSED: dict[str, str] = {
+    "DPMSolverSDEScheduler": _NO_REPEAT,
+    "DPM++ SDE": _NO_REPEAT,
+    "DPM++ SDE Karras": _NO_REPEAT,
+    "DEISMultistepScheduler": "fails on MindSpore 2.7.1",
+    "DEIS": "fails on MindSpore 2.7.1",
+    "EDMEulerScheduler": _NOT_SDXL,
+    "EDMDPMSolverMultistepScheduler": _NOT_SDXL,
+    "CosineDPMSolverMultistepScheduler": _NOT_SDXL,
+    "CMStochasticIterativeScheduler": _NOT_SDXL,
+    "FlowMatchEulerDiscreteScheduler": _NOT_SDXL,
+    "FlowMatchHeunDiscreteScheduler": _NOT_SDXL,
+    "FlowMatchLCMScheduler": _NOT_SDXL,
+    "DPM++ 2S a": f"{_NOT_DIFFUSERS}; dpmpp_singlestep is close",
+    "DPM++ 2S a Karras": f"{_NOT_DIFFUSERS}; dpmpp_singlestep_karras is close",
+    "DPM++ 3M SDE": _NOT_DIFFUSERS,
+    "DPM++ 3M SDE Karras": _NOT_DIFFUSERS,
+    "DPM fast": _NOT_DIFFUSERS,
+    "DPM adaptive": _NOT_DIFFUSERS,
+    "Restart": _NOT_DIFFUSERS,
+}
+"""Names that others offer, and why they are not offered here."""
+
+
+def _normal(name: str) -> str:
+    """Return a name in the spelling that all are compared in: `DPM++ 2M` is `dpmpp_2m`."""
+    return re.sub(r"[\s-]+", "_", name.strip().casefold().replace("++", "pp"))
+
+
+def _known_names() -> dict[str, str]:
+    names: dict[str, str] = {}
+    for canonical, scheduler in SCHEDULERS.items():
+        for name in (canonical, scheduler.label, scheduler.class_name, *scheduler.aliases):
+            names.setdefault(_normal(name), canonical)
+    return names
+
+
+_CANONICAL = _known_names()
+_REASONS = {_normal(name): reason for name, reason in REFUSED.items()}
+
+
+def canonical(name: str) -> str:
+    """Return the one name of a scheduler that is known by several; a name unknown stays as it is.
+
+    Known are our own names, the classes of diffusers and the labels of AUTOMATIC1111's web UI, in
+    any case, with spaces, dashes or underscores.
+    """
+    return _CANONICAL.get(_normal(name), name)
+
+
+def scheduler_problem(name: object) -> str | None:
+    """Say why a name is no scheduler on offer, or None for a canonical one."""
+    if name in SCHEDULERS:
+        return None
+    reason = _REASONS.get(_normal(name)) if isinstance(name, str) else None
+    if reason:
+        return f"is not offered: it {reason}"
+    return f"is not one of {', '.join(SCHEDULERS)}"
