@@ -10,20 +10,25 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pytest
 
 import batchgen
-from batchgen.config import JobConfig
+from batchgen.config import DeviceConfig, DeviceKind, JobConfig
 from batchgen.folder import JobFolder
 from batchgen.keywords import config_from
 from batchgen.ledger.columns import METADATA, schema
 from batchgen.ledger.commits import Ledger
 from batchgen.ledger.records import Record
+from batchgen.models import DemoModel
+from batchgen.pipelines import load
 from batchgen.plan.batches import Image, Settings
 from batchgen.runner.start import JobResult
+
+if TYPE_CHECKING:
+    from batchgen.pipelines.sdxl import SdxlPipeline
 
 
 class WriteTable(Protocol):
@@ -258,3 +263,15 @@ def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> Image:
         is_pending=is_pending,
         carried={},
     )
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdxlPipeline]:
+    """The demo model on real MindSpore, loaded once for all tests."""
+    from batchgen.pipelines.sdxl import SdxlPipeline
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BATCHGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        loaded = load(DemoModel(), DeviceConfig(), DeviceKind.cpu)
+        assert isinstance(loaded, SdxlPipeline)
+        yield loaded

@@ -54,7 +54,7 @@ def test_pictures_are_those_of_diffusers(
 
     pipeline = SdxlPipeline(DemoModel(), DeviceConfig(), DeviceKind.cpu)
     settings = [Settings("a red house near the river", None, "night", 7, 20, 7.5, 128, 128, name)]
-    latents = pipeline._denoised(settings, pipeline._embedded(settings))
+    latents = pipeline._latents(settings, [pipeline.prompts.prompt(settings[0])])
     ours, _ = pipeline._floats(latents, PLAIN)
 
     noise = np.random.default_rng(7).standard_normal((1, 4, 16, 16)).astype(np.float32)

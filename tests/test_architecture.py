@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "schedulers", "limits", "models", "config", "keywords",
+    "errors", "storage", "weighting", "schedulers", "limits", "models", "config", "keywords",
     "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
@@ -25,7 +25,7 @@ ROOMS = [
 
 _MODELS_ONLY = {
     f"pipelines.{name}"
-    for name in ("sdxl", "loading", "machine", "cpu_kernels", "demo", "schedulers")
+    for name in ("sdxl", "loading", "machine", "cpu_kernels", "demo", "schedulers", "prompts")
 }
 LEAVES = {
     "mindspore": _MODELS_ONLY,

@@ -38,6 +38,10 @@ class Picture:
     """RGB, (height, width, 3) uint8."""
     is_finite: bool
     """False if there was a NaN or an infinity before rounding."""
+    token_count: int | None = None
+    """Tokens of the prompt, without the two marks; None where nothing was counted."""
+    truncated: bool | None = None
+    """Whether the end of any of the image's texts was not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,11 @@ class Generation:
 class Pipeline(Protocol):
     """A loaded model. The runner owns it, calls it from one thread, and closes it once.
 
-    `generate` is called with images that agree in steps, size, scheduler and in whether guidance
-    is on (`guidance_scale > 1`). Each image's noise comes from its own `numpy.random.Generator`,
-    made from its seed, so that an image never depends on what was made before it. Results are on
-    the host and every error of the batch has been raised when the call returns. May raise
+    `generate` is called with images that agree in steps, size, scheduler and all of guidance
+    (which is on where `guidance_scale > 1`). Each image's noise comes from its own
+    `numpy.random.Generator`, made from its seed, so that an image never depends on what was made
+    before it. Results are on the host and every error of the batch has been raised when the call
+    returns. May raise
     `DeviceOutOfMemory`, `DeviceLost`, and anything else for a batch that cannot be made; after an
     exception the pipeline must be usable again, save after `DeviceLost`.
     """

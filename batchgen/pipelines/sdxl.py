@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,19 +24,17 @@ from batchgen.models import ModelConfig, SdxlModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
+from batchgen.pipelines.prompts import Prompt, Prompts
 from batchgen.pipelines.schedulers import scheduler
 from batchgen.plan.batches import Image, Settings
 
 logger = logging.getLogger(__name__)
 
-KEPT_EMBEDDINGS = 256
-"""Prompts whose embeddings stay on the device: 0.3 MiB each for SDXL in float16."""
-
-SHOWN_CHARS = 80
-"""How much of a long prompt a warning quotes."""
-
 TILE = 64
 """Largest side of a decoded tile, in latents: 512 pixels."""
+
+_HALVED = ("prompt_embeds", "add_text_embeds", "add_time_ids")
+"""What the denoising loop holds twice while guidance is on."""
 
 
 class SdxlPipeline:
@@ -60,9 +57,7 @@ class SdxlPipeline:
         self.vae_is_float32 = self._upcasts or bool(vae.dtype == ms.float32)
         """Whether latents are decoded in float32 anyhow: force_upcast does it for float16."""
         self._scheduler_config = self.pipe.scheduler.config
-        self._embeddings: OrderedDict[tuple[str, str | None], tuple[Any, Any]] = OrderedDict()
-        self.encoded = 0
-        """How many prompts went through the text encoders so far."""
+        self.prompts = Prompts(self.pipe, ms)
 
     def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch; its images agree in guidance scale as well."""
@@ -89,89 +84,61 @@ class SdxlPipeline:
 
     def close(self) -> None:
         """Give the device's memory back."""
-        self._embeddings.clear()
+        self.prompts.forget()
         del self.pipe
         self._machine.empty_cache()
 
     def _generation(self, settings: list[Settings], decoding: Decoding) -> Generation:
         self._machine.reset_peak_memory()
         clock = _Clock(self._machine)
-        before = self.encoded
-        embeddings = self._embedded(settings)
+        before = self.prompts.encoded
+        prompts = [self.prompts.prompt(one) for one in settings]
         lap_s = clock.lap()
-        encode_s = lap_s if self.encoded > before else 0.0
-        latents = self._denoised(settings, embeddings)
+        encode_s = lap_s if self.prompts.encoded > before else 0.0
+        latents = self._latents(settings, prompts)
         denoise_s = clock.lap()
-        pictures = self._decoded(latents, decoding)
+        floats, finite = self._floats(latents, decoding)
+        pictures = [
+            Picture(_pixels(one), bool(ok), prompt.towards.token_count, prompt.truncated)
+            for one, ok, prompt in zip(floats, finite, prompts, strict=True)
+        ]
         decode_s = clock.lap()
         peak = self._machine.peak_memory_bytes()
         return Generation(pictures, encode_s, denoise_s, decode_s, peak)
 
-    def _embedded(self, settings: list[Settings]) -> dict[str, Any]:
-        """Arguments of the pipeline's call; each prompt is encoded alone, not with neighbours."""
-        mint = self._machine.ms.mint
-        texts = [self._embedding(one.prompt, one.prompt_2 or None) for one in settings]
-        arguments = {
-            "prompt_embeds": mint.cat([text[0] for text in texts], dim=0),
-            "pooled_prompt_embeds": mint.cat([text[1] for text in texts], dim=0),
-        }
-        if settings[0].guidance_scale > 1:
-            against = [
-                self._negative(one.negative_prompt, text)
-                for one, text in zip(settings, texts, strict=True)
-            ]
-            arguments |= {
-                "negative_prompt_embeds": mint.cat([text[0] for text in against], dim=0),
-                "negative_pooled_prompt_embeds": mint.cat([text[1] for text in against], dim=0),
-            }
-        return arguments
+    def _latents(self, settings: list[Settings], prompts: list[Prompt]) -> Any:
+        """Denoise a batch; prompts of unequal lengths one length after the other.
 
-    def _negative(self, prompt: str, like: tuple[Any, Any]) -> tuple[Any, Any]:
-        """What guidance leads away from; SDXL was trained with zeros for no prompt at all."""
-        if prompt or not self.pipe.config.force_zeros_for_empty_prompt:
-            return self._embedding(prompt, None)
-        zeros_like = self._machine.ms.mint.zeros_like
-        return zeros_like(like[0]), zeros_like(like[1])
+        Padded to the longest of its batch, a prompt would make another picture beside others.
+        """
+        lengths = [prompt.towards.length for prompt in prompts]
+        parts: dict[int, Any] = {}
+        for length in dict.fromkeys(lengths):
+            members = [at for at, own in enumerate(lengths) if own == length]
+            latents = self._denoised([settings[at] for at in members],
+                                     [prompts[at] for at in members])  # fmt: skip
+            if len(members) == len(settings):
+                return latents
+            parts |= {at: latents[n : n + 1] for n, at in enumerate(members)}
+        return self._machine.ms.mint.cat([parts[at] for at in range(len(settings))], dim=0)
 
-    def _embedding(self, prompt: str, prompt_2: str | None) -> tuple[Any, Any]:
-        """Embeddings of both text encoders, and the pooled ones; the latest are kept."""
-        key = (prompt, prompt_2)
-        if key in self._embeddings:
-            self._embeddings.move_to_end(key)
-            return self._embeddings[key]
-        for text, tokenizer in {
-            prompt: self.pipe.tokenizer,
-            prompt_2 or prompt: self.pipe.tokenizer_2,
-        }.items():
-            warn_if_cut(text, tokenizer)
-        embeds, _, pooled, _ = self.pipe.encode_prompt(
-            prompt, prompt_2, do_classifier_free_guidance=False
-        )
-        self.encoded += 1
-        self._embeddings[key] = (embeds, pooled)
-        if len(self._embeddings) > KEPT_EMBEDDINGS:
-            self._embeddings.popitem(last=False)
-        return embeds, pooled
-
-    def _denoised(self, settings: list[Settings], embeddings: dict[str, Any]) -> Any:
+    def _denoised(self, settings: list[Settings], prompts: list[Prompt]) -> Any:
         first = settings[0]
-        self.pipe.scheduler = scheduler(first.scheduler, self._scheduler_config)
+        self.pipe.scheduler = scheduler(
+            first.scheduler, self._scheduler_config, first.timestep_spacing
+        )
         return self.pipe(
-            **embeddings,
+            **self.prompts.arguments(prompts),
             num_inference_steps=first.steps,
             guidance_scale=first.guidance_scale,
+            guidance_rescale=first.guidance_rescale,
+            callback_on_step_end=_cutoff(first.cfg_cutoff) if first.cfg_cutoff < 1 else None,
+            callback_on_step_end_tensor_inputs=list(_HALVED),
             width=first.width,
             height=first.height,
             generator=[np.random.default_rng(one.seed) for one in settings],
             output_type="latent",
         )[0]
-
-    def _decoded(self, latents: Any, decoding: Decoding) -> list[Picture]:
-        floats, finite = self._floats(latents, decoding)
-        return [
-            Picture(_pixels(one), bool(is_finite))
-            for one, is_finite in zip(floats, finite, strict=True)
-        ]
 
     def _floats(
         self, latents: Any, decoding: Decoding
@@ -235,24 +202,20 @@ def tile_size(height: int, width: int) -> int:
     return max(4, min(TILE, max(height, width) // 2 // 4 * 4))
 
 
-def warn_if_cut(prompt: str, tokenizer: Any) -> None:
-    """Log a warning if the model does not see the end of a prompt, and from which word on."""
-    limit = tokenizer.model_max_length
-    tokens = tokenizer(prompt, verbose=False).input_ids
-    if len(tokens) <= limit:
-        return
-    seen, unseen = (
-        tokenizer.decode(part, skip_special_tokens=True).split()
-        for part in (tokens[: limit - 1], tokens[limit - 1 :])
-    )
-    is_whole = tokenizer.convert_ids_to_tokens(tokens[limit - 2]).endswith("</w>")
-    word = unseen[0] if is_whole or not seen else seen[-1] + unseen[0]
-    logger.warning(
-        "The prompt %r is cut after %d tokens: the model sees nothing from %r on.",
-        prompt if len(prompt) <= SHOWN_CHARS else prompt[: SHOWN_CHARS - 1] + "…",
-        limit,
-        word,
-    )
+def _cutoff(share: float) -> Callable[..., dict[str, Any]]:
+    """A callback of the denoising loop that ends guidance after a share of the steps, one at least.
+
+    mindone's own `SDXLCFGCutoffCallback` keeps the embeddings of the batch's last image for all.
+    """
+
+    def after_step(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if step + 1 != max(1, round(share * pipe.num_timesteps)) or pipe.guidance_scale <= 1:
+            return tensors
+        pipe._guidance_scale = 0.0  # noqa: SLF001  (as mindone's own callback does)
+        # The first half is what was guided away from.
+        return {name: tensor[tensor.shape[0] // 2 :] for name, tensor in tensors.items()}
+
+    return after_step
 
 
 def _denormalised(ms: Any, latents: Any, config: Any) -> Any:

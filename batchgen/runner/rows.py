@@ -16,6 +16,8 @@ def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
     call = made.call
     return {
         **_settings(made.image),
+        "token_count": made.picture.token_count,
+        "truncated": made.picture.truncated,
         "batch_id": call.batch.batch_id,
         "batch_position": made.position,
         "batch_size": len(call.batch.images),
