@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from batchgen.config import JobConfig
+from batchgen import tokens, weights
+from batchgen.config import JobConfig, LongPrompt
 from batchgen.folder import JobFolder
 from batchgen.plan.backlog import Backlog
+from batchgen.plan.batches import resolved
 from batchgen.runner.job import Job, notes
 from batchgen.runner.space import image_size_bytes
 from batchgen.table import Table
+
+_SHOWN = 5
 
 
 def forecast(config: JobConfig) -> Iterator[str]:
@@ -26,7 +33,55 @@ def forecast(config: JobConfig) -> Iterator[str]:
     yield (
         f"model     {job.model.name} {job.model.revision} on {job.device.value}, {job.model.dtype}"
     )
+    yield from _prompt_lines(job, table)
     yield from _work_lines(job, backlog)
+
+
+def _prompt_lines(job: Job, table: Table) -> Iterator[str]:
+    """Say how many prompts are longer than a text encoder takes; nothing where none is."""
+    sampling = job.config.sampling
+    folder = weights.tokenizer_folder(job.config.model)
+    if folder is None:
+        return
+    count = tokens.counter(folder, weighted=sampling.weighting)
+    n_long, keys = long_prompts(table, job.config, count)
+    if not n_long:
+        return
+    fate = "is cut there; sampling.long_prompt=chunk encodes it whole"
+    if sampling.long_prompt is LongPrompt.chunk:
+        fate = "is encoded in chunks"
+    rest = ", ..." if n_long > len(keys) else ""
+    yield (
+        f"prompts   {n_long:,} with a text of more than {tokens.CHUNK} tokens, which {fate}: "
+        f"rows {', '.join(keys)}{rest}"
+    )
+
+
+def long_prompts(table: Table, config: JobConfig, count: tokens.Counter) -> tuple[int, list[str]]:
+    """Return how many rows have a text of more tokens than a chunk, and the first few row keys.
+
+    Reads the table once more. Only texts of more bytes than that are counted.
+    """
+    n_long, keys = 0, list[str]()
+    limit = config.limit or np.iinfo(np.int64).max
+    for rows in table.chunks():
+        settings = resolved(rows.settings.slice(0, max(0, limit - rows.first_index)), config)
+        is_guided = settings["guidance_scale"].to_numpy() > 1
+        is_long = _is_long(settings["negative_prompt"], count) & is_guided
+        is_long |= _is_long(settings["prompt"], count) | _is_long(settings["prompt_2"], count)
+        positions = np.flatnonzero(is_long)
+        n_long += len(positions)
+        keys += settings["row_key"].take(positions[: _SHOWN - len(keys)]).to_pylist()
+    return n_long, keys
+
+
+def _is_long(texts: Any, count: tokens.Counter) -> NDArray[np.bool_]:
+    """Return which texts of a column have more tokens than a chunk, (n,); null has none."""
+    n_bytes = pc.fill_null(pc.binary_length(texts), 0)
+    is_long: NDArray[np.bool_] = np.array(n_bytes) > tokens.CHUNK
+    counts = count(texts.take(np.flatnonzero(is_long)).to_pylist())
+    is_long[is_long] = np.array(counts, dtype=np.int64) > tokens.CHUNK
+    return is_long
 
 
 def _table_lines(table: Table, backlog: Backlog) -> Iterator[str]:

@@ -20,7 +20,16 @@ from batchgen.errors import ModelError
 from batchgen.model_files import check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
-__all__ = ["ModelIdentity", "cache_folder", "check", "download", "dtypes", "identity", "locate"]
+__all__ = [
+    "ModelIdentity",
+    "cache_folder",
+    "check",
+    "download",
+    "dtypes",
+    "identity",
+    "locate",
+    "tokenizer_folder",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +185,14 @@ def locate(model: SdxlModel) -> Path:
         f"{model.hub_id} is not on this machine. Fetch it with `batchgen download "
         f"model={model.name}`, or set model.path to its folder. Looked in:{looked}"
     )
+
+
+def tokenizer_folder(model: ModelConfig) -> Path | None:
+    """Where the model's vocabulary is; None for a model without one, or before its first use."""
+    if isinstance(model, SdxlModel):
+        return locate(model) / "tokenizer"
+    folder = cache_folder() / f"demo-{DEMO_REVISION}" / "tokenizer"
+    return folder if isinstance(model, DemoModel) and folder.is_dir() else None
 
 
 def _places(hub_id: str) -> Iterator[Path]:

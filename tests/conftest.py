@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -275,3 +276,18 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdxlPipeline]
         loaded = load(DemoModel(), DeviceConfig(), DeviceKind.cpu)
         assert isinstance(loaded, SdxlPipeline)
         yield loaded
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vocabulary of CLIP's kind: all bytes, and `cat` and `red` in one token each."""
+    from transformers.models.clip.tokenization_clip import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    merges = ["r e", "re d</w>", "c a", "ca t</w>"]
+    names = [*letters, *(f"{letter}</w>" for letter in letters)]
+    names += [pair.replace(" ", "") for pair in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "vocab.json").write_text(json.dumps({name: n for n, name in enumerate(names)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    return folder

@@ -16,8 +16,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "weighting", "schedulers", "limits", "models", "config", "keywords",
-    "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
+    "errors", "storage", "weighting", "tokens", "schedulers", "limits", "models", "config",
+    "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
@@ -31,6 +31,7 @@ LEAVES = {
     "mindspore": _MODELS_ONLY,
     "mindone": _MODELS_ONLY,
     "transformers": _MODELS_ONLY,
+    "tokenizers": {"tokens"},
     "modelscope": {"weights"},
     "hydra": {"compose", "cli"},
     "omegaconf": {"compose", "cli"},

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from conftest import MakeConfig, WriteTable
 
 import batchgen
+from batchgen import weights
 from batchgen.errors import ConfigError, FolderError, JobChanged, TableError
-from batchgen.forecast import forecast
+from batchgen.forecast import forecast, long_prompts
 from batchgen.models import FakeModel
+from batchgen.table import open_table
 
 TABLE = "id,caption,seed,mood\na,a cat,1,calm\nb,a dog,2,wild\nc,a bird,3,shy\n"
 
@@ -129,3 +132,58 @@ def test_a_plan_refuses_changed_settings_with_the_difference(
     assert "3 finished images were made with other settings" in message
     assert "sampling.steps: 20 -> 30" in message
     assert "row 0 (key 'a'), image 0: steps: 20 -> 30" in message
+
+
+def words(texts: Sequence[str]) -> list[int]:
+    """Count words in the place of tokens."""
+    return [len(text.split()) for text in texts]
+
+
+def test_prompts_over_75_tokens_are_counted_by_row(
+    write_table: WriteTable, fake_config: MakeConfig
+) -> None:
+    """Of any text that is used; a negative prompt without guidance is not."""
+    long, short = "word " * 76, "word " * 75
+    rows = [("a", long, "", ""), ("b", short, "", ""), ("c", "x", long, "7"), ("d", "x", long, "1")]
+    text = "id,prompt,negative_prompt,guidance_scale\n" + "\n".join(map(",".join, rows))
+    config = fake_config(write_table(text))
+    assert long_prompts(open_table(config.table, config.reading), config, words) == (2, ["a", "c"])
+
+
+def test_the_first_few_long_prompts_are_named(
+    write_table: WriteTable, fake_config: MakeConfig
+) -> None:
+    """And only the rows of `limit` count."""
+    config = fake_config(write_table("prompt\n" + f"{'word ' * 80}\n" * 9), limit=7)
+    found = long_prompts(open_table(config.table, config.reading), config, words)
+    assert found == (7, ["0", "1", "2", "3", "4"])
+
+
+def test_a_short_text_is_not_counted(write_table: WriteTable, fake_config: MakeConfig) -> None:
+    """A token has a byte at least."""
+    config = fake_config(write_table("prompt\n" + "x" * 75 + "\n"))
+
+    def refuse(texts: Sequence[str]) -> list[int]:
+        assert not texts
+        return []
+
+    assert long_prompts(open_table(config.table, config.reading), config, refuse) == (0, [])
+
+
+def test_a_plan_says_which_prompts_are_cut(
+    write_table: WriteTable,
+    fake_config: MakeConfig,
+    clip_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the vocabulary of the model, and with the setting that keeps them whole."""
+    monkeypatch.setattr(weights, "tokenizer_folder", lambda _: clip_folder)
+    table = write_table(f"id,prompt\na,a cat\nb,{'red cat ' * 40}\n")
+    (said,) = lines_of(list(forecast(fake_config(table))), "prompts")
+    assert said == (
+        "1 with a text of more than 75 tokens, which is cut there; "
+        "sampling.long_prompt=chunk encodes it whole: rows b"
+    )
+    chunked = fake_config(table, sampling={"long_prompt": "chunk"})
+    (said,) = lines_of(list(forecast(chunked)), "prompts")
+    assert "which is encoded in chunks: rows b" in said
