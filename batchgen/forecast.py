@@ -110,9 +110,10 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
 
 
 def _mean_latency_s(folder: JobFolder) -> float | None:
-    """Return the mean over the finished images, None where there are none."""
+    """Return the mean over the finished images but those of a warm-up, if there are others."""
     if not folder.metadata.exists():
         return None
-    column = pq.read_table(folder.metadata, columns=["latency_s"])["latency_s"]
-    mean = pc.mean(column).as_py()
+    columns = pq.read_table(folder.metadata, columns=["latency_s", "warm_up"])
+    steady = columns.filter(pc.invert(columns["warm_up"]))
+    mean = pc.mean((steady if steady.num_rows else columns)["latency_s"]).as_py()
     return None if mean is None else float(mean)

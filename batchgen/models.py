@@ -28,13 +28,29 @@ class ModelConfig:
     height: int = 1024
     full_size: bool = False
     """Too large for a CPU to be what anyone wants; refused there unless it is asked for."""
+    vae_tiling: str = "off"
+    """Decode in tiles, with less memory and perhaps seams: `off`, `on`, or for images whose longer
+    side is above so many pixels; `off` leaves it to the memory ladder."""
+
+    def __post_init__(self) -> None:
+        """Read the `on` and `off` that YAML takes for true and false."""
+        word = str(self.vae_tiling).casefold()
+        self.vae_tiling = {"true": "on", "false": "off"}.get(word, word)
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""
         values = {name: sampling_problem(name, getattr(self, name)) for name in ("width", "height")}
         if not self.name:
             values["name"] = "is empty"
+        if self.vae_tiling not in ("on", "off") and not self.vae_tiling.isdecimal():
+            values["vae_tiling"] = "is neither on, off, nor a number of pixels"
         yield from prefixed("model.", values, self)
+
+    def is_tiled(self, width: int, height: int) -> bool:
+        """Return whether an image of this size is decoded in tiles from the start."""
+        if self.vae_tiling.isdecimal():
+            return max(width, height) > int(self.vae_tiling)
+        return self.vae_tiling == "on"
 
 
 @dataclass(kw_only=True)

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 FAKE_REVISION = "fake-1"
 
-HUGGING_FACE_ID = "stabilityai/stable-diffusion-xl-base-1.0"
+HUGGING_FACE_OWNERS = {"AI-ModelScope": "stabilityai"}
+"""Who has on Hugging Face what another owner mirrors on ModelScope."""
 
 ALLOW_PATTERNS = (
     "model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*", "*/config.json",
@@ -205,7 +206,7 @@ def _places(hub_id: str) -> Iterator[Path]:
         yield root / owner / name
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    yield from _snapshots(hub / f"models--{HUGGING_FACE_ID.replace('/', '--')}")
+    yield from _snapshots(hub / f"models--{HUGGING_FACE_OWNERS.get(owner, owner)}--{name}")
     yield Path("models") / name
 
 

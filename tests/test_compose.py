@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchgen.compose import Composer, swept_keys
-from batchgen.config import DeviceKind, ImageFormat, JobConfig, OnChange
+from batchgen.compose import Composer, config_folder, swept_keys
+from batchgen.config import DeviceKind, ImageFormat, JobConfig, OnChange, TimestepSpacing
 from batchgen.errors import ConfigError
 from batchgen.models import DemoModel, FakeModel
 
 FAKE = ("table=t.csv", "model=fake")
+PRESETS = [path.stem for path in (config_folder() / "sampling").glob("*.yaml")]
 
 
 def job(*overrides: str) -> JobConfig:
@@ -266,3 +267,43 @@ def test_a_yaml_that_cannot_be_composed_is_refused_in_sentences(override: str) -
     """--cfg is where people look when something is wrong."""
     with pytest.raises(ConfigError):
         Composer().yaml([*FAKE, override])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_composes_to_a_good_job(name: str) -> None:
+    """Whatever model it is for, and with all that it needs."""
+    config = job("table=t.csv", f"sampling={name}")
+    assert list(config.problems()) == []
+
+
+def test_a_preset_says_what_its_name_says() -> None:
+    """Twenty steps of DPM++ 2M Karras."""
+    sampling = job("table=t.csv", "sampling=fast").sampling
+    assert (sampling.scheduler, sampling.steps) == ("dpmpp_2m_karras", 20)
+
+
+def test_a_preset_gives_way_to_what_is_said_beside_it() -> None:
+    """On the command line in any order, and in a job's own file."""
+    assert job("sampling.steps=7", "sampling=fast", "table=t.csv").sampling.steps == 7
+    assert job("table=t.csv", "sampling=turbo", "model=demo").model == DemoModel()
+
+
+def test_turbo_brings_its_own_model() -> None:
+    """At the size it was trained for, and without guidance."""
+    config = job("table=t.csv", "sampling=turbo")
+    assert (config.model.name, config.width, config.height) == ("sdxl-turbo", 512, 512)
+    assert config.sampling.guidance_scale == 0
+    assert config.sampling.timestep_spacing is TimestepSpacing.trailing
+
+
+def test_presets_are_points_of_a_grid() -> None:
+    """And change the folder."""
+    points = list(Composer().grid([*FAKE, "sampling=fast,quality"]))
+    jobs = [job(*point) for point in points]
+    assert [one.sampling.steps for one in jobs] == [20, 50]
+
+
+def test_a_preset_that_is_not_there_is_answered_with_those_that_are() -> None:
+    """All of them."""
+    (problem,) = problems(*FAKE, "sampling=slow")
+    assert all(name in problem for name in PRESETS)

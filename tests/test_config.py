@@ -215,3 +215,34 @@ def test_plain_makes_json_values_of_a_config() -> None:
     assert content["images"]["format"] == "jpg"
     assert content["seeds"] == [1, 2]
     assert plain({"where": Path("a/b")}) == {"where": "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("device", "problem"),
+    [
+        (DeviceConfig(dispatch_threads=0), "device.dispatch_threads=0 is not a whole number"),
+        (DeviceConfig(cpu_affinity=["3"]), "device.cpu_affinity=['3'] is not a list of ranges"),
+    ],
+)
+def test_switches_of_the_device_are_checked(device: DeviceConfig, problem: str) -> None:
+    """MindSpore would refuse them once the model is being loaded."""
+    (found,) = device.problems()
+    assert found.startswith(problem)
+    assert not list(DeviceConfig(dispatch_threads=8, cpu_affinity=["0-3", "8-11"]).problems())
+
+
+@pytest.mark.parametrize(
+    ("given", "tiled"), [("off", []), ("False", []), ("on", [64, 2048]), ("True", [64, 2048]),
+                         ("1024", [2048]), ("2048", [])]
+)  # fmt: skip
+def test_tiling_is_off_on_or_above_a_size(given: str, tiled: list[int]) -> None:
+    """The longer side counts; YAML's on and off are understood."""
+    model = FakeModel(vae_tiling=given)
+    assert not list(model.problems())
+    assert [side for side in (64, 2048) if model.is_tiled(64, side)] == tiled
+
+
+def test_tiling_that_is_no_size_is_refused() -> None:
+    """By its name."""
+    (problem,) = FakeModel(vae_tiling="sometimes").problems()
+    assert problem == "model.vae_tiling='sometimes' is neither on, off, nor a number of pixels."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import MakeConfig, WriteTable
@@ -13,6 +15,9 @@ from batchgen import weights
 from batchgen.errors import ConfigError, FolderError, JobChanged, TableError
 from batchgen.forecast import forecast, long_prompts
 from batchgen.models import FakeModel
+from batchgen.pipelines import Generation
+from batchgen.pipelines.fake import FakePipeline
+from batchgen.plan.batches import Image
 from batchgen.table import open_table
 
 TABLE = "id,caption,seed,mood\na,a cat,1,calm\nb,a dog,2,wild\nc,a bird,3,shy\n"
@@ -187,3 +192,22 @@ def test_a_plan_says_which_prompts_are_cut(
     chunked = fake_config(table, sampling={"long_prompt": "chunk"})
     (said,) = lines_of(list(forecast(chunked)), "prompts")
     assert "which is encoded in chunks: rows b" in said
+
+
+def test_the_time_of_a_warm_up_is_not_counted_on(
+    write_table: WriteTable, fake_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch of a start takes what compiling takes; the hours to come do not."""
+    generate = FakePipeline.generate
+
+    def compiled(self: FakePipeline, images: Sequence[Image], *rest: Any) -> Generation:
+        made = generate(self, images, *rest)
+        time.sleep(0.5 if made.warm_up else 0.0)
+        return made
+
+    monkeypatch.setattr(FakePipeline, "generate", compiled)
+    config = fake_config(write_table("prompt\n" + "a\n" * 6), limit=3)
+    batchgen.run(config)
+    config.limit = None
+    latency_s = float(lines_of(list(forecast(config)), "time")[0].split(" at ")[1].split(" s ")[0])
+    assert latency_s < 0.1

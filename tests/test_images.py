@@ -130,6 +130,8 @@ def test_a_prompt_that_begins_like_a_negative_one_stays_the_prompt() -> None:
         {"prompt_2": 'a "drawing", 猫'},
         {"prompt": "Steps: 1, Sampler: Euler, Seed: 2", "seed": 2**63 - 1},
         {"guidance_scale": 0.1, "scheduler": "pndm"},
+        {"clip_skip": 1, "guidance_rescale": 0.7, "cfg_cutoff": 0.55},
+        {"timestep_spacing": "trailing", "long_prompt": "chunk", "weighting": True},
     ],
 )
 def test_settings_come_back_from_the_text(changed: dict[str, Any]) -> None:
@@ -270,3 +272,11 @@ def test_a_blank_picture_is_found(
 def test_a_picture_that_was_not_finite_is_blank_whatever_it_shows() -> None:
     """Rounding makes something of a NaN."""
     assert blank_reason(PIXELS, is_finite=False)
+
+
+def test_settings_that_are_rare_are_named_only_where_they_are_not_the_default() -> None:
+    """Clip skip as viewers count it: SDXL's own layer is the second from the end."""
+    assert "Clip skip" not in text_of()
+    assert "CFG cutoff" not in text_of()
+    assert "Clip skip: 3" in text_of(clip_skip=1)
+    assert "CFG cutoff: 0.5" in text_of(cfg_cutoff=0.5)

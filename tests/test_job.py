@@ -124,6 +124,15 @@ def test_environment_holds_versions_device_dtype_and_format(fake_config: MakeCon
     assert environment["dtype"]
 
 
+def test_switches_that_may_shape_pixels_are_in_the_environment(fake_config: MakeConfig) -> None:
+    """Tiles may show seams, and kernels that are not deterministic repeat nothing."""
+    plain = identify(fake_config).environment
+    assert (plain["vae_tiling"], plain["deterministic"]) == ("off", True)
+    model, device = FakeModel(vae_tiling="on"), {"deterministic": False}
+    other = identify(fake_config, model=model, device=device).environment
+    assert (other["vae_tiling"], other["deterministic"]) == ("on", False)
+
+
 def test_model_is_part_of_the_identity(fake_config: MakeConfig) -> None:
     """`batch_sensitive` makes other pixels, so it is another model."""
     other = identify(fake_config, model=FakeModel(batch_sensitive=True))

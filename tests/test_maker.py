@@ -30,6 +30,7 @@ class Watched(FakePipeline):
 
     def __init__(self, model: FakeModel) -> None:
         super().__init__(model)
+        self.model = model
         self.calls: list[list[int]] = []
         self.decodings: list[Decoding] = []
 
@@ -48,7 +49,11 @@ class Scene:
         self.rungs: list[tuple[str, str]] = []
         self.around: list[list[str]] = []
         self.maker = Maker(
-            pipeline, {} if rungs is None else rungs, on_rung=self._hear, around=self._around
+            pipeline,
+            {} if rungs is None else rungs,
+            is_tiled=pipeline.model.is_tiled,
+            on_rung=self._hear,
+            around=self._around,
         )
 
     def _hear(self, size: str, rung: Rung) -> None:
@@ -270,6 +275,29 @@ def test_full_disk_passes_through_and_blames_nobody() -> None:
         raise StorageError("disk full")
         yield
 
-    maker = Maker(stage.pipeline, {}, on_rung=lambda *_: None, around=full)
+    maker = Maker(
+        stage.pipeline, {}, is_tiled=lambda *_: False, on_rung=lambda *_: None, around=full
+    )
     with pytest.raises(StorageError):
         list(maker.make(Batch(tuple(images(2)))))
+
+
+def test_tiling_that_is_asked_for_begins_on_the_lowest_rung() -> None:
+    """And stays on every rung above; the images say so."""
+    stage = scene(vae_tiling="on", oom_above_batch=1)
+    made = stage.make(*images(2))
+    assert all(decoding.tiling for decoding in stage.pipeline.decodings)
+    assert [str(one.call.rung) for one in made if isinstance(one, Made)] == [
+        "slicing,batch=1,tiling"
+    ] * 2
+    (alone,) = scene(vae_tiling="on").make(*images(1))
+    assert isinstance(alone, Made)
+    assert str(alone.call.rung) == "tiling"
+
+
+def test_only_images_above_the_size_are_tiled() -> None:
+    """Those of 64 pixels are not above 64."""
+    for limit, is_tiled in (("64", False), ("63", True)):
+        stage = scene(vae_tiling=limit)
+        stage.make(*images(1))
+        assert [decoding.tiling for decoding in stage.pipeline.decodings] == [is_tiled]

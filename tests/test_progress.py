@@ -163,3 +163,24 @@ def test_status_of_a_resumed_job_counts_what_was_there(
     found = status_of(folder)
     assert [found[name] for name in ("n_images", "n_done", "n_failed", "n_left")] == [6, 5, 1, 0]
     assert found["failed_by_type"] == {"ImageError": 1}
+
+
+def test_rate_leaves_loading_and_warm_up_out(
+    counted: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 s of loading, 60 s of compiling with one image, then one image a second."""
+    start = counted._started
+    clock = {"now": start + 100}
+    monkeypatch.setattr(time, "time", lambda: clock["now"])
+    counted.enter("running")
+    clock["now"] = start + 160
+    counted.done([("k5", 0)])
+    counted.warmed_up(60.0, 1)
+    only_warm = counted.snapshot()
+    assert only_warm["images_per_s"] == pytest.approx(1 / 160, abs=1e-4)
+    clock["now"] = start + 162
+    counted.done([("k6", 0), ("k7", 0)])
+    found = counted.snapshot()
+    assert (found["load_s"], found["warm_up_s"]) == (100.0, 60.0)
+    assert found["images_per_s"] == 1.0
+    assert found["left_s"] == 2.0

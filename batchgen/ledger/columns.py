@@ -68,8 +68,19 @@ METADATA = (
     Column("batch_id", _TEXT, "hash of the make-up of the batch: who was in it, in which place"),
     Column("batch_position", pa.int32(), "the image's place in its batch, from 0"),
     Column("batch_size", pa.int32(), "images that were denoised together"),
-    Column("rung", _TEXT, "rung of the memory ladder the batch was made on; empty at the bottom"),
+    Column(
+        "rung",
+        _TEXT,
+        "rung of the memory ladder the batch was made on; empty at the bottom, and `tiling` alone "
+        "where `model.vae_tiling` asked for it",
+    ),
     Column("vae_float32", pa.bool_(), "made with the VAE raised to float32 after a blank picture"),
+    Column(
+        "warm_up",
+        pa.bool_(),
+        "the model's first batch of its shape in that start: kernels were compiled, memory taken",
+        False,
+    ),
     Column("latency_s", _SECONDS, "seconds of the batch divided by its size", False),
     Column("encode_s", _SECONDS, "seconds of the batch spent on text embeddings", False),
     Column("denoise_s", _SECONDS, "seconds of the batch spent on denoising", False),
@@ -83,7 +94,9 @@ METADATA = (
     Column("pixel_sha256", _TEXT, "SHA-256 of the RGB bytes, row by row, before encoding"),
     Column("file_sha256", _TEXT, "SHA-256 of the image file"),
     Column("fingerprint", _TEXT, "hash of the resolved settings and of the model's identity"),
-    Column("environment", _TEXT, "hash of batch size, versions, device, dtype and file format"),
+    Column(
+        "environment", _TEXT, "hash of batch size, versions, device, dtype, file format and tiling"
+    ),
     Column("attempt", pa.int32(), "which try succeeded, from 1", False),
     Column("run_id", _TEXT, "the start of the job that made the image", False),
     Column("created_at", _TIME, "when the image was committed, UTC", False),

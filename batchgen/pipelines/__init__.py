@@ -55,6 +55,8 @@ class Generation:
     decode_s: float
     peak_memory_bytes: int
     """Most device memory in use during the call; on a CPU, of the process."""
+    warm_up: bool = False
+    """The pipeline's first call of this shape, which kernels are compiled and memory taken for."""
 
 
 class Pipeline(Protocol):

@@ -28,6 +28,7 @@ class FakePipeline:
 
     def __init__(self, model: FakeModel) -> None:
         self._model = model
+        self._shapes: set[tuple[int, int, int]] = set()
 
     def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch, or the fault that is asked for."""
@@ -41,12 +42,16 @@ class FakePipeline:
         left_s = self._model.latency_s * len(images) - (time.perf_counter() - started)
         if left_s > 0:
             time.sleep(left_s)
+        shape = len(images), images[0].settings.width, images[0].settings.height
+        is_first = shape not in self._shapes
+        self._shapes.add(shape)
         return Generation(
             pictures=pictures,
             encode_s=0.0,
             denoise_s=time.perf_counter() - started,
             decode_s=0.0,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            warm_up=is_first,
         )
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,10 +68,7 @@ class Machine:
             cpu_kernels.install()
             return
         try:
-            ms.set_device("Ascend", device.index)
-            if device.max_memory is not None:
-                _cap_memory(ms, device.max_memory)
-            ms.set_deterministic(True)
+            start_npu(ms, device)
         except (RuntimeError, ValueError, OSError) as error:
             raise symptoms.device_error(str(error), device.index) from error
 
@@ -134,7 +131,32 @@ def _imported() -> Any:
     return mindspore
 
 
+def start_npu(ms: Any, device: DeviceConfig) -> None:
+    """Bind MindSpore to an NPU, and set what holds for all of the process.
+
+    MindSpore takes each of these once, before its first operator, and raises `RuntimeError` for
+    another value later. The same value again, for the next model of a grid, is passed over here.
+    """
+    ms.set_device("Ascend", device.index)
+    _set_once(ms.set_deterministic, device.deterministic)
+    if device.max_memory is not None:
+        _cap_memory(ms, device.max_memory)
+    if device.dispatch_threads is not None:
+        _set_once(ms.runtime.dispatch_threads_num, device.dispatch_threads)
+    if device.cpu_affinity is not None:
+        _bind_cores(ms, tuple(device.cpu_affinity))
+
+
+@functools.cache
+def _set_once(setter: Callable[[Any], None], value: object) -> None:
+    setter(value)
+
+
 @functools.cache
 def _cap_memory(ms: Any, max_size: str) -> None:
-    """Cap MindSpore's pool; it can be capped once in a process, before its first operator."""
     ms.runtime.set_memory(max_size=max_size)
+
+
+@functools.cache
+def _bind_cores(ms: Any, ranges: tuple[str, ...]) -> None:
+    ms.runtime.set_cpu_affinity(True, list(ranges) or None)

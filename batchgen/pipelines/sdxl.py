@@ -58,6 +58,7 @@ class SdxlPipeline:
         """Whether latents are decoded in float32 anyhow: force_upcast does it for float16."""
         self._scheduler_config = self.pipe.scheduler.config
         self.prompts = Prompts(self.pipe, ms)
+        self._shapes: set[tuple[object, ...]] = set()
 
     def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch; its images agree in guidance scale as well."""
@@ -104,7 +105,10 @@ class SdxlPipeline:
         ]
         decode_s = clock.lap()
         peak = self._machine.peak_memory_bytes()
-        return Generation(pictures, encode_s, denoise_s, decode_s, peak)
+        shape = _shape(settings[0], prompts, decoding)
+        is_first = shape not in self._shapes
+        self._shapes.add(shape)
+        return Generation(pictures, encode_s, denoise_s, decode_s, peak, is_first)
 
     def _latents(self, settings: list[Settings], prompts: list[Prompt]) -> Any:
         """Denoise a batch; prompts of unequal lengths one length after the other.
@@ -200,6 +204,13 @@ def tile_size(height: int, width: int) -> int:
     A multiple of four, so that an overlap of a quarter is a whole number of latents.
     """
     return max(4, min(TILE, max(height, width) // 2 // 4 * 4))
+
+
+def _shape(first: Settings, prompts: list[Prompt], decoding: Decoding) -> tuple[object, ...]:
+    """What decides the shapes of a call's tensors, and so which kernels it needs."""
+    lengths = tuple(sorted(prompt.towards.length for prompt in prompts))
+    is_guided = first.guidance_scale > 1
+    return first.width, first.height, lengths, is_guided, first.cfg_cutoff < 1, decoding
 
 
 def _cutoff(share: float) -> Callable[..., dict[str, Any]]:

@@ -38,7 +38,7 @@ class Identity:
 
     model_revision: str
     environment: str
-    """Batch size, software versions, device kind, dtype and file format in one hash."""
+    """All else that shapes the files, `Job.environment`, in one hash."""
 
     def marks(self, fingerprint: Hashes) -> Hashes:
         """Return what a finished image must carry to be the one asked for."""

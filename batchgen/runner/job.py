@@ -66,9 +66,11 @@ class Job:
         """What shapes the files next to settings and model: the whole job shares it."""
         return {
             "batch_size": self.config.batch_size,
+            "deterministic": self.config.device.deterministic,
             "device": self.device.value,
             "dtype": self.model.dtype,
             "images": plain(self.config.images),
+            "vae_tiling": self.config.model.vae_tiling,
             "versions": self.versions,
         }
 

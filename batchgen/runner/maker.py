@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.images import blank_reason
@@ -69,6 +69,7 @@ class Failed:
 class Maker:
     """Turns batches into pictures or failures; remembers the rung that works for a size.
 
+    `is_tiled` says of a width and a height whether it is decoded in tiles even on the lowest rung.
     `on_rung` hears of a rung that worked after the one below did not. `around` is entered with the
     images of each call of the pipeline, and left when the call is over.
     """
@@ -78,11 +79,13 @@ class Maker:
         pipeline: Pipeline,
         rungs: dict[str, Rung],
         *,
+        is_tiled: Callable[[int, int], bool],
         on_rung: Callable[[str, Rung], None],
         around: Callable[[Sequence[Image]], AbstractContextManager[None]],
     ) -> None:
         self._pipeline = pipeline
         self._rungs = rungs
+        self._is_tiled = is_tiled
         self._on_rung = on_rung
         self._around = around
 
@@ -94,7 +97,10 @@ class Maker:
         """
         if not batch.pending:
             return
+        settings = batch.images[0].settings
         rung = self._rungs.get(_size(batch), Rung())
+        if self._is_tiled(settings.width, settings.height):
+            rung = replace(rung, tiling=True)
         most = rung.max_batch or len(batch.images)
         if len(batch.images) > most:
             for at in range(0, len(batch.images), most):

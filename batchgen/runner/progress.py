@@ -47,6 +47,8 @@ class Progress:
         self._n_before = n_done + failed_before.total()
         self._started = time.time()
         self._state = "loading"
+        self._load_s: float | None = None
+        self._warm_up_s, self._n_warm_up = 0.0, 0
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._bar = tqdm(
@@ -100,9 +102,17 @@ class Progress:
         with self._lock:
             self._failed[key] = error_type
 
+    def warmed_up(self, seconds: float, n_images: int) -> None:
+        """Leave images out of the rate that were made while kernels were compiled."""
+        with self._lock:
+            self._warm_up_s += seconds
+            self._n_warm_up += n_images
+
     def enter(self, state: str) -> None:
         """Say what the job is doing now: running, stopping, finished, stopped, broken."""
         self._state = state
+        if state == "running":
+            self._load_s = time.time() - self._started
         self.write()
 
     def write(self) -> None:
@@ -112,9 +122,7 @@ class Progress:
     def snapshot(self) -> dict[str, Any]:
         """Return the content of status.json; times are UTC."""
         with self._lock:
-            seconds = max(time.time() - self._started, 1e-9)
-            n_made = self._n_done + self.n_failed - self._n_before
-            rate = max(n_made, 0) / seconds
+            rate = self._images_per_s()
             return {
                 "state": self._state,
                 "run_id": self._run_id,
@@ -127,9 +135,20 @@ class Progress:
                 "n_failed": self.n_failed,
                 "n_left": self.n_left,
                 "failed_by_type": dict(self._failed_before + Counter(self._failed.values())),
+                "load_s": None if self._load_s is None else round(self._load_s, 3),
+                "warm_up_s": round(self._warm_up_s, 3),
                 "images_per_s": round(rate, 4),
                 "left_s": round(self.n_left / rate, 1) if rate else None,
             }
+
+    def _images_per_s(self) -> float:
+        """Return the rate without loading and warm-up; with all of it before there is another."""
+        seconds = time.time() - self._started
+        n_made = self._n_done + self.n_failed - self._n_before
+        n_steady = n_made - self._n_warm_up
+        if n_steady > 0:
+            n_made, seconds = n_steady, seconds - (self._load_s or 0.0) - self._warm_up_s
+        return max(n_made, 0) / max(seconds, 1e-9)
 
     def _keep_telling(self, beat: Callable[[], None]) -> None:
         last_line = time.monotonic()

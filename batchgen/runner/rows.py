@@ -23,6 +23,7 @@ def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
         "batch_size": len(call.batch.images),
         "rung": str(call.rung),
         "vae_float32": call.vae_float32,
+        "warm_up": call.generation.warm_up,
         "latency_s": call.latency_s,
         "encode_s": call.generation.encode_s,
         "denoise_s": call.generation.denoise_s,

@@ -65,7 +65,13 @@ class Worker:
         made is committed when this returns or raises. Raises `CircuitOpen`, and whatever disk and
         table raise.
         """
-        maker = Maker(pipeline, self._rungs(), on_rung=self._on_rung, around=self._around)
+        maker = Maker(
+            pipeline,
+            self._rungs(),
+            is_tiled=self._job.config.model.is_tiled,
+            on_rung=self._on_rung,
+            around=self._around,
+        )
         room = max(2, _WAITING_IMAGES // self._job.config.batch_size)
         with Saver(self._save, self._commit, self._record_failure, room=room) as saver:
             for batch in self._until_stopped(todo):
@@ -112,7 +118,21 @@ class Worker:
                 "charged with it."
             ) from error
         finally:
+            self._note_warm_up(made)
             saver.submit(made)
+
+    def _note_warm_up(self, made: Sequence[Made]) -> None:
+        """Tell of calls that were the first of their shape: their time says little of the rest."""
+        for call in {
+            id(one.call): one.call for one in made if one.call.generation.warm_up
+        }.values():
+            n_images = len(call.batch.images)
+            settings, seconds = call.batch.images[0].settings, call.latency_s * n_images
+            logger.info(
+                "the first batch of %d at %dx%d took %.1f s, warm-up included",
+                n_images, settings.width, settings.height, seconds,
+            )  # fmt: skip
+            self._progress.warmed_up(seconds, len(call.batch.pending))
 
     def _is_condemned(self, batch: Batch) -> bool:
         """Fail an image that killed its process as often as an image may fail."""
