@@ -307,3 +307,12 @@ def test_a_preset_that_is_not_there_is_answered_with_those_that_are() -> None:
     """All of them."""
     (problem,) = problems(*FAKE, "sampling=slow")
     assert all(name in problem for name in PRESETS)
+
+
+def test_a_preset_of_ones_own_lies_in_the_working_directory(workplace: Path) -> None:
+    """Beside jobs/ and the table."""
+    (workplace / "sampling").mkdir()
+    text = "# @package _global_\nsampling: {steps: 3, scheduler: Euler a}\n"
+    (workplace / "sampling" / "mine.yaml").write_text(text)
+    sampling = job(*FAKE, "sampling=mine").sampling
+    assert (sampling.steps, sampling.scheduler) == (3, "euler_ancestral")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from batchgen.config import SamplingConfig
@@ -72,3 +74,12 @@ def test_the_spelling_of_a_scheduler_changes_no_config() -> None:
     assert SamplingConfig(scheduler="DPM++ 2M Karras") == SamplingConfig(
         scheduler="dpmpp_2m_karras"
     )
+
+
+def test_the_page_on_sampling_has_every_name() -> None:
+    """One line of its table each, in their order."""
+    page = (Path(__file__).parents[1] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.endswith("|") and "Scheduler` |" in line]
+    for line, (name, scheduler) in zip(lines, SCHEDULERS.items(), strict=True):
+        aliases = ", ".join(f"`{alias}`" for alias in scheduler.aliases)
+        assert line == (f"| `{name}` | {scheduler.label} | `{scheduler.class_name}` | {aliases} |")
