@@ -60,7 +60,9 @@ def _has_one_colour(pixels: NDArray[np.uint8]) -> bool:
     return bool((few == first).all() and (pixels == first).all())
 
 
-def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
+def parameters_text(
+    settings: Settings, model: str, model_revision: str, lora_revisions: str = ""
+) -> str:
     """Return the settings as viewers of generated images read them.
 
     The prompt, a line of the negative prompt if there is one, a line of `Key: value` pairs; the
@@ -82,8 +84,17 @@ def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
     }
     if settings.prompt_2:
         pairs["Prompt 2"] = _one_line(settings.prompt_2)
+    if settings.lora:
+        pairs["Lora"] = settings.lora
+        pairs["Lora hashes"] = _lora_hashes(lora_revisions)
     lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in pairs.items()))
     return "\n".join(lines)
+
+
+def _lora_hashes(revisions: str) -> str:
+    """Return `film: 31e35c80fc, ...`, as the web UI writes them, of `film:<16 digits> ...`."""
+    pairs = (pair.partition(":") for pair in revisions.split())
+    return ", ".join(f"{name}: {digits[:10]}" for name, _, digits in pairs)
 
 
 def _one_line(text: str) -> str:
@@ -187,6 +198,7 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
             width=int(width),
             height=int(height),
             scheduler=labels[pairs["Sampler"]],
+            lora=pairs.get("Lora", ""),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error

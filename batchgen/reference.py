@@ -14,6 +14,7 @@ from batchgen import config, limits, models
 _PREFIXES = {
     "JobConfig": "",
     "SamplingConfig": "sampling.",
+    "AdapterConfig": "adapters.<name>.",
     "ReadingConfig": "reading.",
     "DeviceConfig": "device.",
     "ImagesConfig": "images.",

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "limits", "models", "config", "keywords",
+    "errors", "storage", "lora", "limits", "models", "config", "keywords",
     "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",

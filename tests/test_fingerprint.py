@@ -82,6 +82,7 @@ def table_of(**changed: Any) -> pa.Table:
         "width": 64,
         "height": 64,
         "scheduler": "euler",
+        "lora": "",
         **changed,
     }
     columns = {name: pa.array([value]) for name, value in settings.items()}

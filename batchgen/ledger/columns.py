@@ -39,6 +39,9 @@ _SETTINGS = (
     Column("steps", pa.int32(), "denoising steps"),
     Column("guidance_scale", pa.float64(), "classifier-free guidance; off at 1 and below"),
     Column("scheduler", _TEXT, "the scheduler's name, as in the config"),
+    Column(
+        "lora", _TEXT, "adapters and their weights, as `film:0.5 pixel:0.8`; empty without any"
+    ),
     Column("width", pa.int32(), "pixels"),
     Column("height", pa.int32(), "pixels"),
 )
@@ -49,6 +52,9 @@ METADATA = (
     *_SETTINGS,
     Column("model", _TEXT, "the model's name in the config"),
     Column("model_revision", _TEXT, "hash of the model's files (of its recipe, for demo and fake)"),
+    Column(
+        "lora_revisions", _TEXT, "hashes of the adapters' files, as `film:<16 digits> ...`; or empty"
+    ),
     Column("dtype", _TEXT, "floating-point type the model computed in"),
     Column("device", _TEXT, "`ascend` or `cpu`"),
     Column("batch_id", _TEXT, "hash of the make-up of the batch: who was in it, in which place"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from batchgen.config import JobConfig
 from batchgen.errors import TableError
 from batchgen.limits import SEED_LIMIT
+from batchgen.plan.adapters import identified, lora_texts
 from batchgen.plan.fingerprint import (
     Hashes,
     as_hex,
@@ -57,6 +58,8 @@ class Settings:
     height: int
     scheduler: str
     """A key of `config.SCHEDULERS`."""
+    lora: str = ""
+    """Adapters and their weights in the form of `lora.canonical`; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +132,9 @@ def chunk_rows(config: JobConfig) -> int:
     return max(window_rows(config), _CHUNK_IMAGES // per_row)
 
 
-def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str, Any]:
+def resolved(rows: Rows, config: JobConfig) -> dict[str, Any]:
     """Return the columns of a chunk with the job's settings where the row says nothing."""
-    sampling = config.sampling
+    settings, sampling = rows.settings, config.sampling
     defaults = {
         "negative_prompt": sampling.negative_prompt,
         "steps": sampling.steps,
@@ -143,12 +146,15 @@ def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str
     columns = {name: settings[name] for name in ("row_key", "prompt", "prompt_2", "seed")}
     for name, default in defaults.items():
         columns[name] = pc.fill_null(settings[name], pa.scalar(default, settings[name].type))
+    columns["lora"] = lora_texts(rows, config)
     return columns
 
 
-def image_columns(rows: Rows, config: JobConfig, revision: str) -> ImageColumns:
-    """Return the images of a chunk; `revision` is the model's identity."""
-    columns = resolved(rows.settings, config)
+def image_columns(
+    rows: Rows, config: JobConfig, revision: str, adapters: Mapping[str, str] | None = None
+) -> ImageColumns:
+    """Return the images of a chunk; `revision` is the model's identity, `adapters` has theirs."""
+    columns = resolved(rows, config)
     counts = _counts(rows, config)
     row = np.repeat(np.arange(len(counts)), counts)
     image_index = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -163,12 +169,13 @@ def image_columns(rows: Rows, config: JobConfig, revision: str) -> ImageColumns:
             seed[others] = derived_seeds(hashes[others], image_index[others], config.seed)
         else:
             seed[others] = np.array(listed, dtype=np.int64)[image_index[others]]
+    hashed = columns | {"lora": identified(columns["lora"], adapters or {})}
     return ImageColumns(
         row=row,
         image_index=image_index,
         seed=seed,
         key=image_keys(hashes, image_index),
-        fingerprint=fingerprints(settings_hashes(columns)[row], seed, revision),
+        fingerprint=fingerprints(settings_hashes(hashed)[row], seed, revision),
     )
 
 
@@ -211,10 +218,10 @@ def cut(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the batches of a chunk that hold a pending image, as positions in `columns`.
 
-    Inside a window images that agree in steps, guidance scale, size and scheduler are batched in
-    their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
+    Inside a window images that agree in steps, guidance scale, size, scheduler and adapters are
+    batched in their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
     """
-    settings = resolved(rows.settings, config)
+    settings = resolved(rows, config)
     window = window_rows(config)
     starts = np.arange(0, rows.settings.num_rows + window, window)
     edges = np.searchsorted(columns.row, starts)
@@ -231,7 +238,7 @@ def cut(
 def _groups(settings: dict[str, Any], rows: NDArray[np.int64]) -> list[list[int]]:
     """Return the positions in `rows` that may share a batch, kinds in order of appearance."""
     start, stop = int(rows[0]), int(rows[-1]) + 1
-    shared = ("steps", "guidance_scale", "width", "height", "scheduler")
+    shared = ("steps", "guidance_scale", "width", "height", "scheduler", "lora")
     values = [settings[name].slice(start, stop - start).to_pylist() for name in shared]
     kinds = list(zip(*values, strict=True))
     groups: dict[tuple[Any, ...], list[int]] = {}
@@ -247,7 +254,7 @@ def materialised(
     config: JobConfig,
 ) -> list[Image]:
     """Return chosen images of a chunk as objects, all pending and numbered by their rows."""
-    settings = resolved(rows.settings, config)
+    settings = resolved(rows, config)
     images = []
     for position in positions:
         row = int(columns.row[position])

@@ -76,7 +76,18 @@ def settings_hashes(settings: Any) -> Hashes:
     parts = [pc.cast(settings[name], pa.string()) for name in numbers]
     parts += [pc.cast(pc.utf8_length(text), pa.string()) for text in texts]
     joined = pc.binary_join_element_wise(*parts, *texts, _SEPARATOR)
-    return text_hashes(joined)
+    return text_hashes(_with_adapters(joined, settings["lora"]))
+
+
+def _with_adapters(joined: Any, loras: Any) -> Any:
+    """Return texts with the adapters behind them; without any, as they were before there were any.
+
+    The texts hold the lengths of what they are joined of, so that one more part is never mistaken.
+    """
+    if not pc.any(pc.not_equal(loras, "")).as_py():
+        return joined
+    behind = pc.binary_join_element_wise("", loras, _SEPARATOR)
+    return pc.binary_join_element_wise(joined, pc.if_else(pc.equal(loras, ""), "", behind), "")
 
 
 def fingerprints(hashes: Hashes, seeds: NDArray[np.int64], model_revision: str) -> Hashes:
