@@ -20,7 +20,9 @@ from batchgen.errors import ModelError
 from batchgen.model_files import check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
-__all__ = ["ModelIdentity", "cache_folder", "check", "download", "dtypes", "identity", "locate"]
+__all__ = [
+    "ModelIdentity", "cache_folder", "check", "download", "dtypes", "hub_places", "identity", "locate",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +161,7 @@ def locate(model: SdxlModel) -> Path:
                 "Name the folder that holds model_index.json, unet/, vae/ and the rest."
             )
         return folder
-    places = list(dict.fromkeys(_places(model.hub_id)))
+    places = list(dict.fromkeys(hub_places(model.hub_id, HUGGING_FACE_ID)))
     first_fault: ModelError | None = None
     for folder in places:
         if (folder / "model_index.json").is_file():
@@ -178,7 +180,8 @@ def locate(model: SdxlModel) -> Path:
     )
 
 
-def _places(hub_id: str) -> Iterator[Path]:
+def hub_places(hub_id: str, hugging_face_id: str) -> Iterator[Path]:
+    """Yield where ModelScope, old and new, and Hugging Face put what they fetched, and ./models."""
     owner, _, name = hub_id.rpartition("/")
     base = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
     yield from _snapshots(base / "models" / hub_id.replace("/", "--"))
@@ -188,7 +191,7 @@ def _places(hub_id: str) -> Iterator[Path]:
         yield root / owner / name
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    yield from _snapshots(hub / f"models--{HUGGING_FACE_ID.replace('/', '--')}")
+    yield from _snapshots(hub / f"models--{hugging_face_id.replace('/', '--')}")
     yield Path("models") / name
 
 

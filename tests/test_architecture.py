@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
     "errors", "storage", "lora", "limits", "models", "config", "keywords",
-    "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
+    "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "adapter_files", "adapters",
+    "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
@@ -25,7 +26,7 @@ ROOMS = [
 
 _MODELS_ONLY = {
     f"pipelines.{name}"
-    for name in ("sdxl", "loading", "machine", "cpu_kernels", "demo", "schedulers")
+    for name in ("sdxl", "loading", "machine", "cpu_kernels", "demo", "schedulers", "adapters")
 }
 LEAVES = {
     "mindspore": _MODELS_ONLY,

@@ -11,7 +11,7 @@ import logging
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import weights
+from batchgen.adapters import Adapter
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import ModelConfig, SdxlModel
-from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines.adapters import Adapters
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
@@ -43,10 +45,17 @@ TILE = 64
 class SdxlPipeline:
     """A loaded SDXL; see `pipelines.Pipeline` for the contract."""
 
-    def __init__(self, model: ModelConfig, device: DeviceConfig, kind: DeviceKind) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        device: DeviceConfig,
+        kind: DeviceKind,
+        adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+    ) -> None:
         """Start the device and load the model; takes seconds to minutes.
 
-        Raises `DeviceError` for a machine without the device, `ModelError` for the files.
+        Raises `DeviceError` for a machine without the device, `ModelError` for the files, those of
+        adapters included.
         """
         self._machine = Machine(device, kind, one_core=not model.full_size)
         with self._machine.at_work():
@@ -55,12 +64,13 @@ class SdxlPipeline:
             weights.check(folder, variant)
             self.pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
             """The `StableDiffusionXLPipeline` itself."""
+            self._adapters = Adapters(self.pipe, self._machine.ms, adapters)
         vae, ms = self.pipe.vae, self._machine.ms
         self._upcasts = bool(vae.dtype == ms.float16 and vae.config.force_upcast)
         self.vae_is_float32 = self._upcasts or bool(vae.dtype == ms.float32)
         """Whether latents are decoded in float32 anyhow: force_upcast does it for float16."""
         self._scheduler_config = self.pipe.scheduler.config
-        self._embeddings: OrderedDict[tuple[str, str | None], tuple[Any, Any]] = OrderedDict()
+        self._embeddings: OrderedDict[tuple[str, str | None, str], tuple[Any, Any]] = OrderedDict()
         self.encoded = 0
         """How many prompts went through the text encoders so far."""
 
@@ -90,11 +100,12 @@ class SdxlPipeline:
     def close(self) -> None:
         """Give the device's memory back."""
         self._embeddings.clear()
-        del self.pipe
+        del self.pipe, self._adapters
         self._machine.empty_cache()
 
     def _generation(self, settings: list[Settings], decoding: Decoding) -> Generation:
         self._machine.reset_peak_memory()
+        self._adapters.use(settings[0].lora)
         clock = _Clock(self._machine)
         before = self.encoded
         embeddings = self._embedded(settings)
@@ -110,14 +121,14 @@ class SdxlPipeline:
     def _embedded(self, settings: list[Settings]) -> dict[str, Any]:
         """Arguments of the pipeline's call; each prompt is encoded alone, not with neighbours."""
         mint = self._machine.ms.mint
-        texts = [self._embedding(one.prompt, one.prompt_2 or None) for one in settings]
+        texts = [self._embedding(one.prompt, one.prompt_2 or None, one.lora) for one in settings]
         arguments = {
             "prompt_embeds": mint.cat([text[0] for text in texts], dim=0),
             "pooled_prompt_embeds": mint.cat([text[1] for text in texts], dim=0),
         }
         if settings[0].guidance_scale > 1:
             against = [
-                self._negative(one.negative_prompt, text)
+                self._negative(one, text)
                 for one, text in zip(settings, texts, strict=True)
             ]
             arguments |= {
@@ -126,16 +137,16 @@ class SdxlPipeline:
             }
         return arguments
 
-    def _negative(self, prompt: str, like: tuple[Any, Any]) -> tuple[Any, Any]:
+    def _negative(self, one: Settings, like: tuple[Any, Any]) -> tuple[Any, Any]:
         """What guidance leads away from; SDXL was trained with zeros for no prompt at all."""
-        if prompt or not self.pipe.config.force_zeros_for_empty_prompt:
-            return self._embedding(prompt, None)
+        if one.negative_prompt or not self.pipe.config.force_zeros_for_empty_prompt:
+            return self._embedding(one.negative_prompt, None, one.lora)
         zeros_like = self._machine.ms.mint.zeros_like
         return zeros_like(like[0]), zeros_like(like[1])
 
-    def _embedding(self, prompt: str, prompt_2: str | None) -> tuple[Any, Any]:
+    def _embedding(self, prompt: str, prompt_2: str | None, lora: str) -> tuple[Any, Any]:
         """Embeddings of both text encoders, and the pooled ones; the latest are kept."""
-        key = (prompt, prompt_2)
+        key = (prompt, prompt_2, self._adapters.for_text(lora))
         if key in self._embeddings:
             self._embeddings.move_to_end(key)
             return self._embeddings[key]
