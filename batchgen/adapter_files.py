@@ -1,10 +1,7 @@
 """What is in a LoRA file: which layers of which component it changes, and whether it fits a model.
 
-A LoRA adds `weight * alpha / rank * up(down(x))` to what a layer makes of x. Two families of names
-are in use: diffusers' and PEFT's, with the module's dotted path, and those of kohya's sd-scripts,
-with the path flattened by underscores, of the UNet either diffusers' or that of the original
-implementation (`input_blocks`). All are looked up, none is guessed at. Headers are read here, no
-tensors; mindspore is not known.
+A LoRA adds `weight * alpha / rank * up(down(x))` to what a layer makes of x. Headers are read here,
+no tensors; mindspore is not known.
 """
 
 from __future__ import annotations
@@ -12,21 +9,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from batchgen.adapter_names import COMPONENTS, spellings
 from batchgen.errors import ModelError
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """Component -> path of a layer in it -> shape of its weight, (out, in) or (out, in, height, width).
 """
-
-COMPONENTS = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
-"""What of SDXL an adapter can change, and what kohya's names for it begin with."""
 
 _ENDS = {
     ".lora_A.weight": "down",
@@ -116,7 +111,12 @@ class LoraFile:
 
         Raises `ModelError` where a name means no layer of the model or a shape does not fit.
         """
-        places = {spelt: place for place in _places(shapes) for spelt in _spellings(*place, shapes)}
+        places = {
+            spelt: (component, module)
+            for component, modules in shapes.items()
+            for module in modules
+            for spelt in spellings(component, module, modules)
+        }
         layers = []
         for stem, parts in self._parts.items():
             if stem not in places:
@@ -124,11 +124,8 @@ class LoraFile:
             component, module = places[stem]
             rank = self._rank(parts, shapes[component][module])
             alpha = self._alpha(component, module, rank)
-            layers.append(
-                Layer(
-                    component, module, parts["down"], parts["up"], parts.get("alpha"), alpha, rank
-                )  # fmt: skip
-            )
+            down, up, alpha_tensor = parts["down"], parts["up"], parts.get("alpha")
+            layers.append(Layer(component, module, down, up, alpha_tensor, alpha, rank))
         return layers
 
     def _rank(self, parts: dict[str, str], shape: tuple[int, ...]) -> int:
@@ -177,7 +174,7 @@ class LoraFile:
 
 
 def shapes_in(files: Iterable[Path]) -> Shapes:
-    """Return the shapes of a model's layers from its safetensors, each in its component's folder."""
+    """Return the shapes of a model's layers from the headers of its files, in diffusers' layout."""
     shapes: dict[str, dict[str, tuple[int, ...]]] = {component: {} for component in COMPONENTS}
     for path in files:
         if path.suffix != ".safetensors" or path.parent.name not in shapes:
@@ -195,68 +192,3 @@ def layers_of(tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ..
         for name, shape in tensors.items()
         if name.endswith(".weight") and len(shape) in (2, 4) and "_embedding." not in name
     }
-
-
-def _places(shapes: Shapes) -> Iterator[tuple[str, str]]:
-    yield from ((component, module) for component in shapes for module in shapes[component])
-
-
-def _spellings(component: str, module: str, shapes: Shapes) -> Iterator[str]:
-    """Yield what files call a layer: diffusers' path, its older form, and kohya's."""
-    yield f"{component}.{module}"
-    parent, _, last = module.removesuffix(".0").rpartition(".")
-    if parent.endswith(("attn1", "attn2")):
-        yield f"{component}.{parent}.processor.{last}"
-        yield f"{component}.{module.removesuffix('.0')}"
-    flat = module.replace(".", "_")
-    yield f"{COMPONENTS[component]}{flat}"
-    if component == "text_encoder":
-        yield f"lora_te_{flat}"
-    if component == "unet":
-        original = _original(module, shapes["unet"])
-        yield f"{COMPONENTS[component]}{original.replace('.', '_')}"
-
-
-_BLOCK = re.compile(
-    r"(down_blocks|up_blocks|mid_block)\.(?:(\d+)\.)?"
-    r"(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)"
-)
-_INNER = {
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTER = {
-    "conv_in": "input_blocks.0.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-}
-
-
-def _original(module: str, modules: Iterable[str]) -> str:
-    """Return what the original implementation of SDXL's UNet calls a layer.
-
-    Its blocks count on through all levels: of each level the residual blocks, then what changes the
-    size. (openaimodel.py of Stability-AI/generative-models.)
-    """
-    match = _BLOCK.fullmatch(module)
-    if match is None:
-        return _OUTER.get(module, module)
-    side, level, kind, index, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
-    rest = _INNER.get(rest, rest) if kind == "resnets" else rest
-    if side == "mid_block":
-        return f"middle_block.{2 * index if kind == 'resnets' else 1}.{rest}"
-    resnets = {name.split(".")[3] for name in modules if name.startswith("down_blocks.0.resnets.")}
-    per_level = len(resnets) + 1
-    if kind == "downsamplers":
-        return f"input_blocks.{(level + 1) * per_level}.0.op"
-    if kind == "upsamplers":
-        place = 2 if any(name.startswith(f"up_blocks.{level}.attentions.") for name in modules) else 1
-        return f"output_blocks.{level * per_level + per_level - 1}.{place}.{rest}"
-    at = level * per_level + index + (side == "down_blocks")
-    blocks = "input_blocks" if side == "down_blocks" else "output_blocks"
-    return f"{blocks}.{at}.{0 if kind == 'resnets' else 1}.{rest}"

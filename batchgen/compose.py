@@ -148,8 +148,8 @@ def _quoted(value: str) -> str:
 def _line(override: Override) -> str:
     """Return an override as Hydra should read it.
 
-    Columns and adapters are named freely, so their keys may be new; no other key may. What goes into a text
-    field stays the text it is, where Hydra would make a number of `1e3`.
+    Columns and adapters are named freely, so their keys may be new; no other key may. What goes
+    into a text field stays the text it is, where Hydra would make a number of `1e3`.
     """
     key = override.get_key_element().lstrip("+")
     if key.startswith("hydra."):

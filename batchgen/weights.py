@@ -21,7 +21,8 @@ from batchgen.model_files import check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
 __all__ = [
-    "ModelIdentity", "cache_folder", "check", "download", "dtypes", "hub_places", "identity", "locate",
+    "ModelIdentity", "cache_folder", "check", "download", "dtypes", "hub_places", "identity",
+    "locate",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)

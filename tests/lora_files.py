@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from batchgen.adapter_files import COMPONENTS, Shapes
+from batchgen.adapter_files import Shapes
+from batchgen.adapter_names import COMPONENTS
 
 LAYERS: Shapes = {
     "unet": {
@@ -59,7 +60,9 @@ def tensors(
     return {name: value.astype(np.float32) for name, value in made.items()}
 
 
-def write_lora(path: Path, values: Mapping[str, NDArray[Any]] | None = None, **options: Any) -> Path:
+def write_lora(
+    path: Path, values: Mapping[str, NDArray[Any]] | None = None, **options: Any
+) -> Path:
     """Write a LoRA, by default one of `LAYERS`, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = options.pop("metadata", None)

@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
     "errors", "storage", "lora", "limits", "models", "config", "keywords",
-    "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "adapter_files", "adapters",
-    "images",
+    "table", "plan", "folder", "lock", "ledger", "model_files", "weights",
+    "adapter_names", "adapter_files", "adapters", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip

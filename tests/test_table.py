@@ -63,7 +63,9 @@ def test_every_setting_is_a_column_of_its_type_even_where_the_table_has_none(
 
 def test_all_settings_of_a_row_are_read(csv_path: Path) -> None:
     """A row that says everything is read as it stands."""
-    header = "id,prompt,prompt_2,negative_prompt,seed,steps,guidance_scale,width,height,scheduler,lora"
+    header = (
+        "id,prompt,prompt_2,negative_prompt,seed,steps,guidance_scale,width,height,scheduler,lora"
+    )
     row = "x-1,a cat,a drawing,blurry,42,30,7.5,1024,768,ddim,pixel:0.8"
     (rows,) = table_of(csv_path, f"{header},images_per_prompt\n{row},4\n").chunks()
     assert list(rows.settings.to_pylist()[0].values()) == [

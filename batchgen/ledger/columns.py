@@ -39,9 +39,7 @@ _SETTINGS = (
     Column("steps", pa.int32(), "denoising steps"),
     Column("guidance_scale", pa.float64(), "classifier-free guidance; off at 1 and below"),
     Column("scheduler", _TEXT, "the scheduler's name, as in the config"),
-    Column(
-        "lora", _TEXT, "adapters and their weights, as `film:0.5 pixel:0.8`; empty without any"
-    ),
+    Column("lora", _TEXT, "adapters and weights, as `film:0.5 pixel:0.8`; empty without any"),
     Column("width", pa.int32(), "pixels"),
     Column("height", pa.int32(), "pixels"),
 )
@@ -53,7 +51,9 @@ METADATA = (
     Column("model", _TEXT, "the model's name in the config"),
     Column("model_revision", _TEXT, "hash of the model's files (of its recipe, for demo and fake)"),
     Column(
-        "lora_revisions", _TEXT, "hashes of the adapters' files, as `film:<16 digits> ...`; or empty"
+        "lora_revisions",
+        _TEXT,
+        "hashes of the files of `lora`, as `film:<16 digits>`; empty without",
     ),
     Column("dtype", _TEXT, "floating-point type the model computed in"),
     Column("device", _TEXT, "`ascend` or `cpu`"),

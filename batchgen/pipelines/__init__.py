@@ -62,9 +62,10 @@ class Pipeline(Protocol):
     """A loaded model. The runner owns it, calls it from one thread, and closes it once.
 
     `generate` is called with images that agree in steps, size, scheduler, adapters (`lora`) and in
-    whether guidance is on (`guidance_scale > 1`). Adapters of one call leave no trace in the next. Each image's noise comes from its own `numpy.random.Generator`,
-    made from its seed, so that an image never depends on what was made before it. Results are on
-    the host and every error of the batch has been raised when the call returns. May raise
+    whether guidance is on (`guidance_scale > 1`). Each image's noise comes from its own
+    `numpy.random.Generator`, made from its seed, and adapters of one call leave no trace in the
+    next, so that an image never depends on what was made before it. Results are on the host and
+    every error of the batch has been raised when the call returns. May raise
     `DeviceOutOfMemory`, `DeviceLost`, and anything else for a batch that cannot be made; after an
     exception the pipeline must be usable again, save after `DeviceLost`.
     """

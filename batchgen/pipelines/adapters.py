@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import lora
-from batchgen.adapter_files import COMPONENTS, Layer, LoraFile, layers_of
+from batchgen.adapter_files import Layer, LoraFile, layers_of
+from batchgen.adapter_names import COMPONENTS
 from batchgen.adapters import Adapter
 from batchgen.errors import ModelError
 
 _PREFIX = "adapter_"
-"""MindSpore keeps an adapter's cells in a dict with attributes: a bare name could be one of them."""
+"""In front of each name, for MindSpore keeps the cells by name in an object that has methods."""
 
 
 class Adapters:
@@ -37,6 +38,8 @@ class Adapters:
         }
         self._loaded: set[str] = set()
         self._in_use: str | None = ""
+        self.on_text = ""
+        """What of it the text encoders feel: embeddings are kept for the same text here only."""
 
     def use(self, text: str) -> None:
         """Make the model one with the adapters of a canonical text, and with no others."""
@@ -54,11 +57,7 @@ class Adapters:
         else:
             self._pipe.disable_lora()
         self._in_use = text
-
-    def for_text(self, text: str) -> str:
-        """Return what of a canonical text the text encoders feel, for keeping their embeddings."""
-        weights = lora.weights_of(text)
-        return lora.written({n: w for n, w in weights.items() if self._changes_text(n)})
+        self.on_text = lora.written({n: w for n, w in weights.items() if self._changes_text(n)})
 
     def _changes_text(self, name: str) -> bool:
         return any(layer.component != "unet" for layer in self._layers[name])
@@ -94,11 +93,15 @@ class Adapters:
                 r=rank, lora_alpha=alpha, target_modules=modules, init_lora_weights=False
             )
             inject_adapter_in_model(config, model, key)
-        model._hf_peft_config_loaded = True
-        cells = {n: cell for n, cell in model.cells_and_names() if key in getattr(cell, "lora_A", {})}
-        if set(cells) != {layer.module for layer in layers}:
-            wrong = sorted(set(cells) ^ {layer.module for layer in layers})
-            raise ModelError(f"MindOne put {key} into other layers than its file says: {wrong[:3]}.")
+        model._hf_peft_config_loaded = True  # noqa: SLF001 - as MindOne's own loaders do
+        cells = {
+            name: cell
+            for name, cell in model.cells_and_names()
+            if key in getattr(cell, "lora_A", ())
+        }
+        wrong = sorted(set(cells) ^ {layer.module for layer in layers})
+        if wrong:
+            raise ModelError(f"MindOne gave {key} to layers it is not for, or not to: {wrong[:3]}.")
         for layer in layers:
             cell = cells[layer.module]
             dtype = cell.get_base_layer().weight.dtype
@@ -119,7 +122,8 @@ def _tensors(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors of a safetensors file; bfloat16, which numpy does not know, as float32."""
     from safetensors import deserialize
 
-    return {name: _array(view) for name, view in deserialize(path.read_bytes())}
+    views: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    return {name: _array(view) for name, view in views}
 
 
 _NUMPY = {"F16": np.float16, "F32": np.float32, "F64": np.float64}

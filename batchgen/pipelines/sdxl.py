@@ -121,14 +121,14 @@ class SdxlPipeline:
     def _embedded(self, settings: list[Settings]) -> dict[str, Any]:
         """Arguments of the pipeline's call; each prompt is encoded alone, not with neighbours."""
         mint = self._machine.ms.mint
-        texts = [self._embedding(one.prompt, one.prompt_2 or None, one.lora) for one in settings]
+        texts = [self._embedding(one.prompt, one.prompt_2 or None) for one in settings]
         arguments = {
             "prompt_embeds": mint.cat([text[0] for text in texts], dim=0),
             "pooled_prompt_embeds": mint.cat([text[1] for text in texts], dim=0),
         }
         if settings[0].guidance_scale > 1:
             against = [
-                self._negative(one, text)
+                self._negative(one.negative_prompt, text)
                 for one, text in zip(settings, texts, strict=True)
             ]
             arguments |= {
@@ -137,16 +137,16 @@ class SdxlPipeline:
             }
         return arguments
 
-    def _negative(self, one: Settings, like: tuple[Any, Any]) -> tuple[Any, Any]:
+    def _negative(self, prompt: str, like: tuple[Any, Any]) -> tuple[Any, Any]:
         """What guidance leads away from; SDXL was trained with zeros for no prompt at all."""
-        if one.negative_prompt or not self.pipe.config.force_zeros_for_empty_prompt:
-            return self._embedding(one.negative_prompt, None, one.lora)
+        if prompt or not self.pipe.config.force_zeros_for_empty_prompt:
+            return self._embedding(prompt, None)
         zeros_like = self._machine.ms.mint.zeros_like
         return zeros_like(like[0]), zeros_like(like[1])
 
-    def _embedding(self, prompt: str, prompt_2: str | None, lora: str) -> tuple[Any, Any]:
+    def _embedding(self, prompt: str, prompt_2: str | None) -> tuple[Any, Any]:
         """Embeddings of both text encoders, and the pooled ones; the latest are kept."""
-        key = (prompt, prompt_2, self._adapters.for_text(lora))
+        key = (prompt, prompt_2, self._adapters.on_text)
         if key in self._embeddings:
             self._embeddings.move_to_end(key)
             return self._embeddings[key]

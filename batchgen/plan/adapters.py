@@ -17,7 +17,7 @@ _compute: Any = pc
 
 
 def lora_texts(rows: Rows, config: JobConfig) -> Any:
-    """Return what each row's images are made with, in canonical form; the row's own, else the job's.
+    """Return the adapters of each row in canonical form: the row's own, else the job's.
 
     Raises `TableError` for a row that names an adapter the job does not have.
     """

@@ -219,7 +219,8 @@ def cut(
     """Yield the batches of a chunk that hold a pending image, as positions in `columns`.
 
     Inside a window images that agree in steps, guidance scale, size, scheduler and adapters are
-    batched in their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
+    batched in their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never
+    re-cuts.
     """
     settings = resolved(rows, config)
     window = window_rows(config)

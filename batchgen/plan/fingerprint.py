@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 
+# pyarrow's stubs do not know all array types of its functions.
+_compute: Any = pc
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HASH_KEY = "0123456789123456"
 _SEPARATOR = "\x1f"
@@ -84,10 +87,11 @@ def _with_adapters(joined: Any, loras: Any) -> Any:
 
     The texts hold the lengths of what they are joined of, so that one more part is never mistaken.
     """
-    if not pc.any(pc.not_equal(loras, "")).as_py():
+    has_any = _compute.not_equal(loras, "")
+    if not _compute.any(has_any).as_py():
         return joined
-    behind = pc.binary_join_element_wise("", loras, _SEPARATOR)
-    return pc.binary_join_element_wise(joined, pc.if_else(pc.equal(loras, ""), "", behind), "")
+    behind = _compute.if_else(has_any, _compute.binary_join_element_wise("", loras, _SEPARATOR), "")
+    return _compute.binary_join_element_wise(joined, behind, "")
 
 
 def fingerprints(hashes: Hashes, seeds: NDArray[np.int64], model_revision: str) -> Hashes:
