@@ -6,6 +6,7 @@ an adapter is a side branch of a layer, and the layer without it computes what i
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ class Adapters:
         for layer in self._layers[name]:
             by_component[layer.component].append(layer)
         try:
-            tensors = _tensors(adapter.path)
+            tensors = tensors_of(adapter.path)
             for component, layers in by_component.items():
                 self._inject(getattr(self._pipe, component), key, layers, tensors)
         except KeyError as error:
@@ -92,7 +93,11 @@ class Adapters:
             config = LoraConfig(
                 r=rank, lora_alpha=alpha, target_modules=modules, init_lora_weights=False
             )
-            inject_adapter_in_model(config, model, key)
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # that there are several adapters, which is the idea
+                inject_adapter_in_model(config, model, key)
         model._hf_peft_config_loaded = True  # noqa: SLF001 - as MindOne's own loaders do
         cells = {
             name: cell
@@ -118,8 +123,8 @@ def _alpha(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> float:
     return layer.alpha if layer.alpha_tensor is None else float(tensors[layer.alpha_tensor].item())
 
 
-def _tensors(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a safetensors file; bfloat16, which numpy does not know, as float32."""
+def tensors_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a safetensors file; bfloat16, which numpy does not know, as float32."""
     from safetensors import deserialize
 
     views: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
