@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from batchgen import lora, model_files, weights
-from batchgen.adapter_files import LoraFile, Shapes, shapes_in
+from batchgen.adapter_files import Layer, LoraFile, Shapes, shapes_in
 from batchgen.config import AdapterConfig
 from batchgen.errors import ModelError
 from batchgen.models import ModelConfig, SdxlModel
+
+_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,11 @@ class Adapter:
     """The first 16 digits of the file's SHA-256."""
 
 
+def revision_of(content: bytes) -> str:
+    """Return what tells a file's content from another."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
 def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
     """Find the files of a job's adapters and hash them; known files are told by their time stamps.
 
@@ -31,7 +39,7 @@ def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
     files = [_located(name, config) for name, config in configs.items()]
     hashes = model_files.hashes(files, weights.cache_folder() / "hashes.json")
     return {
-        name: Adapter(name, file, digest[:16])
+        name: Adapter(name, file, digest[:_DIGITS])
         for name, file, digest in zip(configs, files, hashes, strict=True)
     }
 
@@ -44,12 +52,22 @@ def check(adapters: Iterable[Adapter], model: ModelConfig) -> None:
     """
     shapes: Shapes | None = None
     for adapter in adapters:
+        if shapes is None and isinstance(model, SdxlModel):
+            files = model_files.loaded_files(weights.locate(model), model.variant)
+            shapes = shapes_in(files)
+        layers(adapter, shapes)
+
+
+def layers(adapter: Adapter, shapes: Shapes | None) -> list[Layer]:
+    """Return what an adapter changes in a model of these shapes; nothing where they are not known.
+
+    Raises `ModelError` for a file that is no LoRA or does not fit.
+    """
+    try:
         file = LoraFile(adapter.path)
-        if isinstance(model, SdxlModel):
-            shapes = shapes or shapes_in(
-                model_files.loaded_files(weights.locate(model), model.variant)
-            )
-            file.layers(shapes)
+        return [] if shapes is None else file.layers(shapes)
+    except ModelError as error:
+        raise ModelError(f"adapters.{adapter.name}: {error}") from error
 
 
 def revisions_text(text: str, adapters: Mapping[str, Adapter]) -> str:

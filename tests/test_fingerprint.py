@@ -156,6 +156,7 @@ def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
     """Spelt out here, so that a change of the order or of a number's form shows."""
     spelt = "20|7.5|64|64|euler|5|0|6|a cat||blurry".replace("|", "\x1f")
     assert hash_of(negative_prompt="blurry") == hashed(spelt)
+    assert hash_of(negative_prompt="blurry", lora="a@1:2") == hashed(f"{spelt}\x1fa@1:2")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,7 @@ def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
         {"width": 72},
         {"height": 72},
         {"scheduler": "ddim"},
+        {"lora": "pixel@0123456789abcdef:0.5"},
         {"width": 72, "height": 64},
     ],
 )

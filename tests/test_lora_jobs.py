@@ -75,6 +75,14 @@ def test_batches_hold_equal_adapters(rows: Rows) -> None:
     assert len({row["batch_id"] for row in made.values()}) == 3
 
 
+def test_adapters_show_in_the_fake_models_pixels(rows: Rows) -> None:
+    """So that a switch that was forgotten would be seen without a real model."""
+    with_default = rows(sampling={"lora": "film"}, seeds=[1])
+    without = rows(seeds=[1], on_change="redo")
+    changed = {k for k in without if without[k]["pixel_sha256"] != with_default[k]["pixel_sha256"]}
+    assert changed == {"a"}
+
+
 def test_the_revisions_are_on_record(rows: Rows, tmp_path: Path) -> None:
     """The hash of each file behind its name; empty where there is none."""
     made = rows()

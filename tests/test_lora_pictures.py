@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeConfig
-from lora_files import kohya, peft, tensors, write_lora
+from lora_files import LAYERS, kohya, peft, tensors, write_lora
 from numpy.typing import NDArray
 
 from batchgen.adapter_files import LoraFile, Shapes, shapes_in
-from batchgen.adapters import Adapter
+from batchgen.adapters import Adapter, revision_of
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import ModelError
 from batchgen.models import DemoModel, SdxlModel
@@ -36,19 +36,24 @@ def pixels(pipeline: Pipeline, lora: str = "", **changed: Any) -> NDArray[np.int
     return pipeline.generate([image]).pictures[0].pixels.astype(np.int16)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache of our own, with the demo model in it."""
+def adapter(path: Path, values: dict[str, NDArray[np.float32]]) -> Adapter:
+    """Write an adapter and name it after its file."""
+    return Adapter(path.stem, path, revision_of(write_lora(path, values).read_bytes()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo model, in a cache of our own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCHGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
         load(DemoModel(), DeviceConfig(), CPU).close()
-        yield
+        yield demo.folder()
 
 
 @pytest.fixture(scope="module")
-def shapes(cache: None) -> Shapes:
+def shapes(demo_folder: Path) -> Shapes:
     """The layers of the demo model."""
-    return shapes_in(demo.folder().rglob("*.safetensors"))
+    return shapes_in(demo_folder.rglob("*.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +70,7 @@ def adapters(shapes: Shapes, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     for number, name in enumerate(sorted(n for n in values["unet"] if n.endswith(".alpha"))):
         values["unet"][name] = np.array(1 + number % 3, np.float32)
     folder = tmp_path_factory.mktemp("loras")
-    return {
-        name: Adapter(name, write_lora(folder / f"{name}.safetensors", made), "0" * 16)
-        for name, made in values.items()
-    }
+    return {name: adapter(folder / f"{name}.safetensors", made) for name, made in values.items()}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def pipeline(adapters: dict[str, Adapter]) -> Iterator[sdxl.SdxlPipeline]:
 
 
 @pytest.fixture(scope="module")
-def base(cache: None) -> NDArray[np.int16]:
+def base() -> NDArray[np.int16]:
     """The picture of a model that never saw an adapter."""
     return pixels(load(DemoModel(), DeviceConfig(), CPU))
 
@@ -116,7 +118,7 @@ def test_an_adapter_gives_what_its_sum_with_the_weights_gives(
     summed, path = load(DemoModel(), DeviceConfig(), CPU), adapters[name].path
     assert isinstance(summed, sdxl.SdxlPipeline)
     ms = summed._machine.ms
-    values = tensors_of(path)
+    values = tensors_of(adapters[name])
     for layer in LoraFile(path).layers(shapes):
         component = getattr(summed.pipe, layer.component)
         weight = dict(component.cells_and_names())[layer.module].weight
@@ -173,19 +175,20 @@ def test_an_adapter_for_another_model_is_refused_when_the_model_is_loaded(
 ) -> None:
     """Before any picture; the demo model's own layers are what it is held against."""
     wide = {"unet": {name: tuple(2 * n for n in shape) for name, shape in shapes["unet"].items()}}
-    path = write_lora(tmp_path / "wide.safetensors", tensors(wide))
-    with pytest.raises(ModelError, match=r"wide\.safetensors does not fit this model: tensor unet"):
-        load(DemoModel(), DeviceConfig(), CPU, {"wide": Adapter("wide", path, "0" * 16)})
+    misfit = adapter(tmp_path / "wide.safetensors", tensors(wide))
+    reason = r"adapters\.wide: .*wide\.safetensors does not fit this model: tensor unet"
+    with pytest.raises(ModelError, match=reason):
+        load(DemoModel(), DeviceConfig(), CPU, {"wide": misfit})
 
 
 def test_an_adapter_for_another_model_is_refused_before_the_model_is_loaded(
-    fake_config: MakeConfig, shapes: Shapes, tmp_path: Path
+    fake_config: MakeConfig, demo_folder: Path, shapes: Shapes, tmp_path: Path
 ) -> None:
     """Where the model is in a folder, by the headers of both; `plan` says so too."""
-    text = {"text_encoder": {name: (9, 9) for name in shapes["text_encoder"]}}
+    text = {"text_encoder": dict.fromkeys(shapes["text_encoder"], (9, 9))}
     path = write_lora(tmp_path / "wide.safetensors", tensors(text, kohya))
     config = fake_config(adapters={"wide": {"path": str(path)}}, device="cpu")
-    config.model = SdxlModel(path=str(demo.folder()), variant=None, full_size=False)
+    config.model = SdxlModel(path=str(demo_folder), variant=None, full_size=False)
     with pytest.raises(
         ModelError, match=r"wide\.safetensors does not fit .*: tensor lora_te1_text"
     ):
@@ -197,7 +200,18 @@ def test_bfloat16_is_read_as_what_it_means(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"BF16","shape":[1,2],"data_offsets":[0,4]}}'
     values = np.array([1.5, -0.25], np.float32).view(np.uint32) >> 16
     path = tmp_path / "a.safetensors"
-    path.write_bytes(
-        len(header).to_bytes(8, "little") + header + values.astype(np.uint16).tobytes()
-    )
-    np.testing.assert_array_equal(tensors_of(path)["a"], [[1.5, -0.25]])
+    content = len(header).to_bytes(8, "little") + header + values.astype(np.uint16).tobytes()
+    path.write_bytes(content)
+    tensor = tensors_of(Adapter("a", path, revision_of(content)))["a"]
+    np.testing.assert_array_equal(tensor, [[1.5, -0.25]])
+
+
+def test_a_file_that_changed_since_the_job_began_is_not_used(tmp_path: Path) -> None:
+    """The revision in the metadata is that of the file the image was made with."""
+    late = adapter(tmp_path / "a.safetensors", tensors(LAYERS))
+    write_lora(late.path, seed=2)
+    with pytest.raises(ModelError, match=r"adapters\.a: .* was changed while the job ran"):
+        tensors_of(late)
+    late.path.unlink()
+    with pytest.raises(ModelError, match=r"adapters\.a: .* is gone"):
+        tensors_of(late)

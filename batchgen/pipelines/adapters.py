@@ -9,16 +9,15 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import lora
-from batchgen.adapter_files import Layer, LoraFile, layers_of
+from batchgen.adapter_files import Layer, layers_of
 from batchgen.adapter_names import COMPONENTS
-from batchgen.adapters import Adapter
+from batchgen.adapters import Adapter, layers, revision_of
 from batchgen.errors import ModelError
 
 _PREFIX = "adapter_"
@@ -34,9 +33,7 @@ class Adapters:
         self._ms = ms
         self._adapters = adapters
         shapes = {part: _shapes(getattr(pipe, part)) for part in COMPONENTS} if adapters else {}
-        self._layers = {
-            name: LoraFile(adapter.path).layers(shapes) for name, adapter in adapters.items()
-        }
+        self._layers = {name: layers(adapter, shapes) for name, adapter in adapters.items()}
         self._loaded: set[str] = set()
         self._in_use: str | None = ""
         self.on_text = ""
@@ -64,29 +61,27 @@ class Adapters:
         return any(layer.component != "unet" for layer in self._layers[name])
 
     def _load(self, name: str) -> None:
-        """Put an adapter's branches beside the layers it is for."""
+        """Put an adapter's branches beside the layers it is for; raises `ModelError`."""
         key, adapter = f"{_PREFIX}{name}", self._adapters[name]
         by_component: dict[str, list[Layer]] = defaultdict(list)
         for layer in self._layers[name]:
             by_component[layer.component].append(layer)
+        tensors = tensors_of(adapter)
         try:
-            tensors = tensors_of(adapter.path)
-            for component, layers in by_component.items():
-                self._inject(getattr(self._pipe, component), key, layers, tensors)
-        except KeyError as error:
-            raise ModelError(f"{adapter.path} has changed: tensor {error} is gone.") from error
+            for component, changed in by_component.items():
+                self._inject(getattr(self._pipe, component), key, changed, tensors)
         except BaseException:
             self._pipe.delete_adapters(key)
             raise
         self._loaded.add(name)
 
     def _inject(
-        self, model: Any, key: str, layers: list[Layer], tensors: dict[str, NDArray[Any]]
+        self, model: Any, key: str, changed: list[Layer], tensors: dict[str, NDArray[Any]]
     ) -> None:
         from mindone.peft import LoraConfig, inject_adapter_in_model
 
         alike: dict[tuple[int, float], list[str]] = defaultdict(list)
-        for layer in layers:
+        for layer in changed:
             alike[layer.rank, _alpha(layer, tensors)].append(layer.module)
         # By rank and alpha, for PEFT's patterns of them are regular expressions, tried one by one.
         for (rank, alpha), modules in alike.items():
@@ -104,10 +99,10 @@ class Adapters:
             for name, cell in model.cells_and_names()
             if key in getattr(cell, "lora_A", ())
         }
-        wrong = sorted(set(cells) ^ {layer.module for layer in layers})
+        wrong = sorted(set(cells) ^ {layer.module for layer in changed})
         if wrong:
             raise ModelError(f"MindOne gave {key} to layers it is not for, or not to: {wrong[:3]}.")
-        for layer in layers:
+        for layer in changed:
             cell = cells[layer.module]
             dtype = cell.get_base_layer().weight.dtype
             for part, name in ((cell.lora_A[key], layer.down), (cell.lora_B[key], layer.up)):
@@ -123,11 +118,22 @@ def _alpha(layer: Layer, tensors: Mapping[str, NDArray[Any]]) -> float:
     return layer.alpha if layer.alpha_tensor is None else float(tensors[layer.alpha_tensor].item())
 
 
-def tensors_of(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a safetensors file; bfloat16, which numpy does not know, as float32."""
+def tensors_of(adapter: Adapter) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file; those in bfloat16, which numpy does not know, as float32.
+
+    Raises `ModelError` for a file that is not what it was when the job began.
+    """
     from safetensors import deserialize
 
-    views: list[tuple[str, dict[str, Any]]] = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    try:
+        content = adapter.path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"adapters.{adapter.name}: {adapter.path} is gone: {error}.") from error
+    if revision_of(content) != adapter.revision:
+        raise ModelError(
+            f"adapters.{adapter.name}: {adapter.path} was changed while the job ran. Start again."
+        )
+    views: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
     return {name: _array(view) for name, view in views}
 
 

@@ -29,7 +29,10 @@ def lora_texts(rows: Rows, config: JobConfig) -> Any:
         unknown = next((name for name in weights if name not in config.adapters), None)
         if unknown is not None:
             row = rows.first_index + _compute.index(column, text).as_py()
-            raise TableError(f"row {row}: lora {text!r} {unknown_adapter(unknown, config)}.")
+            raise TableError(
+                f"row {row}: lora {text!r} {unknown_adapter(unknown, config)}, or "
+                "reading.columns.lora='' to carry the column only."
+            )
         return lora.written(weights)
 
     return _each(column, canonical)
