@@ -7,6 +7,7 @@ folder of `--config-dir`, and in the working directory, where `jobs/<name>.yaml`
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -25,6 +26,7 @@ from batchgen.models import MODELS
 
 _PACKAGE = Path(__file__).parent
 _OPEN_KEY = "reading.columns"
+_ADAPTER_KEY = re.compile(r"adapters\.([^.]+)(?:\.([^.]+))?")
 
 
 def config_folder() -> Path:
@@ -146,8 +148,8 @@ def _quoted(value: str) -> str:
 def _line(override: Override) -> str:
     """Return an override as Hydra should read it.
 
-    Columns are named freely, so their keys may be new; no other key may. What goes into a text
-    field stays the text it is, where Hydra would make a number of `1e3`.
+    Columns and adapters are named freely, so their keys may be new; no other key may. What goes
+    into a text field stays the text it is, where Hydra would make a number of `1e3`.
     """
     key = override.get_key_element().lstrip("+")
     if key.startswith("hydra."):
@@ -155,10 +157,23 @@ def _line(override: Override) -> str:
     if override.is_delete():
         return str(override.input_line)
     value = str(override.input_line).partition("=")[2]
+    if match := _ADAPTER_KEY.fullmatch(key):
+        return _adapter_line(match[1], match[2], value, override)
     if key == _OPEN_KEY or key.startswith(f"{_OPEN_KEY}."):
         return f"++{key}={value}"
     is_text = isinstance(override.value(), (bool, int, float)) and _is_text(key)
     return f"{key}={_quoted(value) if is_text else value}"
+
+
+def _adapter_line(name: str, field: str | None, value: str, override: Override) -> str:
+    """Return the override of one adapter as one of them all.
+
+    A new name deeper down would be made a plain dict by OmegaConf, and be refused for its type.
+    """
+    if field is not None:
+        is_bare = override.value() is not None and value[:1] not in ("'", '"')
+        value = f"{{{field}: {_quoted(value) if is_bare else value}}}"
+    return f"++adapters={{{name}: {value}}}"
 
 
 def _is_text(key: str) -> bool:

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from batchgen import lora
 from batchgen.errors import ConfigError
 from batchgen.limits import SEED_LIMIT, number_problem, prefixed, sampling_problem, type_problems
 from batchgen.models import ModelConfig, SdxlModel
@@ -86,6 +87,9 @@ class SamplingConfig:
     weighting: bool = False
     """Read `(word:1.2)`, `(word)` and `[word]` in prompts as weights."""
 
+    lora: str = ""
+    """Which of `adapters`, and how strongly: `pixel:0.8 film:0.5`; a bare name is weight 1."""
+
     def __post_init__(self) -> None:
         """Call the scheduler by its one name, so that its spelling changes nothing."""
         if isinstance(self.scheduler, str):
@@ -99,6 +103,29 @@ class SamplingConfig:
             if (value := getattr(self, field.name)) is not None
         }
         yield from prefixed("sampling.", values, self)
+
+
+@dataclass(kw_only=True)
+class AdapterConfig:
+    """A LoRA for the model; `adapters.<name>` in the config, by that name in `lora`."""
+
+    path: str | None = None
+    """A .safetensors file or its folder; None looks for `hub_id` in the caches of the hubs."""
+    hub_id: str | None = None
+    """The adapter's name on ModelScope or Hugging Face, such as nerijs/pixel-art-xl."""
+    weight_name: str | None = None
+    """The file in the folder; None where there is only one."""
+
+    def problems(self, name: str) -> Iterator[str]:
+        """Yield a sentence for each field that cannot be used; `name` is the adapter's own."""
+        key = f"adapters.{name}"
+        if not lora.NAME.fullmatch(name) or name == lora.NONE:
+            yield (
+                f"{key} cannot be the name of an adapter: letters, digits, _ and - make one, "
+                f"and {lora.NONE!r} means that there is none."
+            )
+        if (self.path is None) == (self.hub_id is None):
+            yield f"{key} needs one of two: {key}.path, a file, or {key}.hub_id, a name on a hub."
 
 
 @dataclass(kw_only=True)
@@ -225,6 +252,15 @@ class StopConfig:
             yield from prefixed("stop.", values, self)
 
 
+def unknown_adapter(name: str, config: JobConfig) -> str:
+    """Return the words for an adapter that the config does not have."""
+    known = ", ".join(config.adapters) or "none"
+    return (
+        f"names {name}, which is no adapter of this job; it has: {known}. "
+        f"Set adapters.{name}.path or adapters.{name}.hub_id"
+    )
+
+
 _SEED_RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
 _MOST_SEEDS = 1_000_000
 _NAME_BYTES = 200
@@ -243,6 +279,8 @@ class JobConfig:
     model: ModelConfig = field(default_factory=SdxlModel)
     device: DeviceConfig = field(default_factory=DeviceConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    adapters: dict[str, AdapterConfig] = field(default_factory=dict)
+    """Name -> LoRA: those that `sampling.lora` and the table's column `lora` may name."""
     seed: int = 0
     """Seed of the job; each image's own is derived from it, the row key and the image index."""
     seeds: Any = None
@@ -316,6 +354,17 @@ class JobConfig:
         parts = (self.model, self.device, self.sampling, self.reading, self.images)
         for part in (*parts, self.retry, self.timeout, self.stop):
             yield from part.problems()
+        yield from self._adapter_problems()
+
+    def _adapter_problems(self) -> Iterator[str]:
+        for name, adapter in self.adapters.items():
+            wrong_types = list(type_problems(adapter, f"adapters.{name}."))
+            yield from wrong_types or adapter.problems(name)
+        if lora.problem(self.sampling.lora):
+            return
+        for name in lora.weights_of(self.sampling.lora):
+            if name not in self.adapters:
+                yield f"sampling.lora={self.sampling.lora!r} {unknown_adapter(name, self)}."
 
     def _name_problems(self) -> Iterator[str]:
         if not self.table:

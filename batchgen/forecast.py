@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ def long_prompts(table: Table, config: JobConfig, count: tokens.Counter) -> tupl
     n_long, keys = 0, list[str]()
     limit = config.limit or np.iinfo(np.int64).max
     for rows in table.chunks():
-        settings = resolved(rows.settings.slice(0, max(0, limit - rows.first_index)), config)
+        own = rows.settings.slice(0, max(0, limit - rows.first_index))
+        settings = resolved(replace(rows, settings=own), config)
         is_guided = settings["guidance_scale"].to_numpy() > 1
         is_long = _is_long(settings["negative_prompt"], count) & is_guided
         is_long |= _is_long(settings["prompt"], count) | _is_long(settings["prompt_2"], count)

@@ -71,7 +71,9 @@ def _has_one_colour(pixels: NDArray[np.uint8]) -> bool:
     return bool((few == first).all() and (pixels == first).all())
 
 
-def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
+def parameters_text(
+    settings: Settings, model: str, model_revision: str, lora_revisions: str = ""
+) -> str:
     """Return the settings as viewers of generated images read them.
 
     The prompt, a line of the negative prompt if there is one, a line of `Key: value` pairs; the
@@ -98,12 +100,21 @@ def parameters_text(settings: Settings, model: str, model_revision: str) -> str:
     for name, default in _rare_defaults(type(settings)).items():
         if (value := getattr(settings, name)) != default:
             pairs[_RARE[name]] = value
+    if settings.lora:
+        pairs["Lora"] = settings.lora
+        pairs["Lora hashes"] = _lora_hashes(lora_revisions)
     lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in pairs.items()))
     return "\n".join(lines)
 
 
 def _rare_defaults(kind: type[Settings]) -> dict[str, Any]:
     return {f.name: f.default for f in dataclasses.fields(kind) if f.name in _RARE}
+
+
+def _lora_hashes(revisions: str) -> str:
+    """Return `film: 31e35c80fc, ...`, as the web UI writes them, of `film:<16 digits> ...`."""
+    pairs = (pair.partition(":") for pair in revisions.split())
+    return ", ".join(f"{name}: {digits[:10]}" for name, _, digits in pairs)
 
 
 def _one_line(text: str) -> str:
@@ -213,6 +224,7 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
                 for name, default in _rare_defaults(Settings).items()
                 if _RARE[name] in pairs
             },
+            lora=pairs.get("Lora", ""),
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchgen.config import JobConfig
+from batchgen.config import AdapterConfig, JobConfig
 from batchgen.errors import ConfigError
 from batchgen.models import MODELS, ModelConfig
 
@@ -25,6 +25,11 @@ def config_from(settings: dict[str, Any]) -> JobConfig:
     for name, key in _GROUPS.items():
         if isinstance(values.get(name), str):
             values[name] = {key: values[name]}
+    if isinstance(values.get("adapters"), dict):
+        values["adapters"] = {
+            name: _fitted(AdapterConfig(), adapter, f"adapters.{name}")
+            for name, adapter in values["adapters"].items()
+        }
     if "table" not in values:
         raise ConfigError(["table is missing: name the prompt table, table='prompts.csv'."])
     return _filled(JobConfig(table=str(values["table"])), values, "")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from batchgen import lora
 from batchgen.schedulers import scheduler_problem
 
 SEED_LIMIT = 2**63
@@ -51,8 +52,10 @@ _RANGES: dict[str, tuple[float, float, bool, int]] = {
 def sampling_problem(name: str, value: object) -> str | None:
     """Say what is wrong with one sampling setting, of a job or of a row, or None.
 
-    Names other than `scheduler` and the numbers are free text and always fine.
+    Names other than `scheduler`, `lora` and the numbers are free text and always fine.
     """
+    if name == "lora":
+        return lora.problem(value)
     if name == "scheduler":
         return scheduler_problem(value)
     if name not in _RANGES:

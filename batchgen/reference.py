@@ -15,6 +15,7 @@ from batchgen.schedulers import SCHEDULERS
 _PREFIXES = {
     "JobConfig": "",
     "SamplingConfig": "sampling.",
+    "AdapterConfig": "adapters.<name>.",
     "ReadingConfig": "reading.",
     "DeviceConfig": "device.",
     "ImagesConfig": "images.",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchgen import images, pipelines, weights
+from batchgen import adapters, images, pipelines, weights
 from batchgen.config import DeviceConfig, ImageFormat, JobConfig
 from batchgen.errors import FolderError, ImageError
 from batchgen.folder import JobFolder
@@ -64,6 +64,10 @@ def original_in_job(folder: JobFolder, row_key: str, image_index: int = 0) -> Or
     revision = weights.identity(config.model, resolved_device(config)).revision
     if revision != row["model_revision"]:
         notes.append(f"The model is another: {row['model_revision']} then, {revision} now.")
+    found = adapters.identified(config.adapters)
+    revisions = adapters.revisions_text(row["lora"], found)
+    if revisions != row["lora_revisions"]:
+        notes.append(f"An adapter is another: {row['lora_revisions']} then, {revisions} now.")
     return Original(
         path=folder.root / row["file_name"],
         batch=[_image(member) for member in batch],
@@ -101,6 +105,11 @@ def _original_alone(path: Path) -> Original:
         raise FolderError(f"{path}: {error}.") from error
     if name not in MODELS:
         raise FolderError(f"{path} was made by model {name!r}, which is not one of {[*MODELS]}.")
+    if settings.lora:
+        raise FolderError(
+            f"{path} was made with adapters ({settings.lora}), and only its job knows their files: "
+            "reproduce it in the job's folder."
+        )
     image = Image("0", 0, 0, settings, "", 0, True, {})
     return Original(
         path=path,
@@ -146,7 +155,12 @@ def _image(row: dict[str, Any]) -> Image:
 def reproduce(original: Original) -> Comparison:
     """Make an image again and compare it with the one on disk. Loads the model."""
     config = original.config
-    pipeline = pipelines.load(config.model, config.device, resolved_device(config))
+    pipeline = pipelines.load(
+        config.model,
+        config.device,
+        resolved_device(config),
+        adapters.identified(config.adapters),
+    )
     try:
         decoding = original.rung.decoding(float32=original.vae_float32)
         generation = pipeline.generate(original.batch, decoding)

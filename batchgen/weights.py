@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "download",
     "dtypes",
+    "hub_places",
     "identity",
     "locate",
     "tokenizer_folder",
@@ -169,7 +170,7 @@ def locate(model: SdxlModel) -> Path:
                 "Name the folder that holds model_index.json, unet/, vae/ and the rest."
             )
         return folder
-    places = list(dict.fromkeys(_places(model.hub_id)))
+    places = list(dict.fromkeys(hub_places(model.hub_id)))
     first_fault: ModelError | None = None
     for folder in places:
         if (folder / "model_index.json").is_file():
@@ -196,7 +197,8 @@ def tokenizer_folder(model: ModelConfig) -> Path | None:
     return folder if isinstance(model, DemoModel) and folder.is_dir() else None
 
 
-def _places(hub_id: str) -> Iterator[Path]:
+def hub_places(hub_id: str) -> Iterator[Path]:
+    """Yield where ModelScope, old and new, and Hugging Face put what they fetched, and ./models."""
     owner, _, name = hub_id.rpartition("/")
     base = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
     yield from _snapshots(base / "models" / hub_id.replace("/", "--"))

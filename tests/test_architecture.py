@@ -16,8 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "weighting", "tokens", "schedulers", "limits", "models", "config",
-    "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
+    "errors", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "models", "config",
+    "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights",
+    "adapter_names", "adapter_files", "adapters", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
@@ -25,7 +26,16 @@ ROOMS = [
 
 _MODELS_ONLY = {
     f"pipelines.{name}"
-    for name in ("sdxl", "loading", "machine", "cpu_kernels", "demo", "schedulers", "prompts")
+    for name in (
+        "sdxl",
+        "loading",
+        "machine",
+        "cpu_kernels",
+        "demo",
+        "schedulers",
+        "prompts",
+        "adapters",
+    )
 }
 LEAVES = {
     "mindspore": _MODELS_ONLY,

@@ -88,6 +88,7 @@ def table_of(**changed: Any) -> pa.Table:
         "clip_skip": 0,
         "long_prompt": "cut",
         "weighting": False,
+        "lora": "",
         **changed,
     }
     columns = {name: pa.array([value]) for name, value in settings.items()}
@@ -161,6 +162,7 @@ def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
     """Spelt out here, so that a change of the order or of a number's form shows."""
     spelt = "20|7.5|64|64|euler|model|0|1|0|cut|false|5|0|6|a cat||blurry".replace("|", "\x1f")
     assert hash_of(negative_prompt="blurry") == hashed(spelt)
+    assert hash_of(negative_prompt="blurry", lora="a@1:2") == hashed(f"{spelt}\x1fa@1:2")
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,7 @@ def test_settings_are_hashed_as_lengths_and_texts_in_a_fixed_order() -> None:
         {"clip_skip": 1},
         {"long_prompt": "chunk"},
         {"weighting": True},
+        {"lora": "pixel@0123456789abcdef:0.5"},
         {"width": 72, "height": 64},
     ],
 )

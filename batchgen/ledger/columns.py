@@ -42,6 +42,7 @@ _SETTINGS = (
     Column("cfg_cutoff", pa.float64(), "share of the steps with guidance"),
     Column("clip_skip", pa.int32(), "layers of the text encoders left out, as in diffusers"),
     Column("scheduler", _TEXT, "the scheduler's one name: docs/sampling.md"),
+    Column("lora", _TEXT, "adapters and weights, as `film:0.5 pixel:0.8`; empty without any"),
     Column("timestep_spacing", _TEXT, "how it spreads its steps; `model` is the model's own way"),
     Column("long_prompt", _TEXT, "`cut` or `chunk`: what becomes of tokens over 75"),
     Column("weighting", pa.bool_(), "whether `(word:1.2)` in a prompt is a weight"),
@@ -55,6 +56,11 @@ METADATA = (
     *_SETTINGS,
     Column("model", _TEXT, "the model's name in the config"),
     Column("model_revision", _TEXT, "hash of the model's files (of its recipe, for demo and fake)"),
+    Column(
+        "lora_revisions",
+        _TEXT,
+        "hashes of the files of `lora`, as `film:<16 digits>`; empty without",
+    ),
     Column("dtype", _TEXT, "floating-point type the model computed in"),
     Column("device", _TEXT, "`ascend` or `cpu`"),
     Column(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batchgen.adapters import Adapter
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import FakeModel, ModelConfig
 from batchgen.plan.batches import Image
@@ -28,6 +30,9 @@ class Decoding:
 
 PLAIN = Decoding()
 """As the model comes."""
+
+
+NO_ADAPTERS: Mapping[str, Adapter] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,11 @@ class Generation:
 class Pipeline(Protocol):
     """A loaded model. The runner owns it, calls it from one thread, and closes it once.
 
-    `generate` is called with images that agree in steps, size, scheduler and all of guidance
-    (which is on where `guidance_scale > 1`). Each image's noise comes from its own
-    `numpy.random.Generator`, made from its seed, so that an image never depends on what was made
-    before it. Results are on the host and every error of the batch has been raised when the call
-    returns. May raise
+    `generate` is called with images that agree in steps, size, scheduler, adapters (`lora`) and all
+    of guidance (which is on where `guidance_scale > 1`). Each image's noise comes from its own
+    `numpy.random.Generator`, made from its seed, and adapters of one call leave no trace in the
+    next, so that an image never depends on what was made before it. Results are on the host and
+    every error of the batch has been raised when the call returns. May raise
     `DeviceOutOfMemory`, `DeviceLost`, and anything else for a batch that cannot be made; after an
     exception the pipeline must be usable again, save after `DeviceLost`.
     """
@@ -83,8 +88,15 @@ class Pipeline(Protocol):
         ...
 
 
-def load(model: ModelConfig, device: DeviceConfig, kind: DeviceKind) -> Pipeline:
+def load(
+    model: ModelConfig,
+    device: DeviceConfig,
+    kind: DeviceKind,
+    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+) -> Pipeline:
     """Load a model onto `kind`, which is `ascend` or `cpu`, and return it ready to generate.
+
+    `adapters` are all that images may name; each is loaded when the first one does.
 
     Takes seconds to minutes, and imports mindspore for every model but `fake`.
     """
@@ -94,4 +106,4 @@ def load(model: ModelConfig, device: DeviceConfig, kind: DeviceKind) -> Pipeline
         return FakePipeline(model)
     from batchgen.pipelines.sdxl import SdxlPipeline
 
-    return SdxlPipeline(model, device, kind)
+    return SdxlPipeline(model, device, kind, adapters)

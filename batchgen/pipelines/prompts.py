@@ -47,6 +47,8 @@ class Text(NamedTuple):
     clip_skip: int
     chunked: bool
     weighted: bool
+    adapters: str
+    """The LoRAs that the text encoders have, and their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,16 @@ class Prompts:
         self.encoded = 0
         """How many texts went through the text encoders so far."""
 
-    def prompt(self, settings: Settings) -> Prompt:
-        """The prompt of an image; both of its sides as long as the longer."""
+    def prompt(self, settings: Settings, adapters: str = "") -> Prompt:
+        """The prompt of an image; both of its sides as long as the longer.
+
+        `adapters` are those that the text encoders have now.
+        """
         chunked = settings.long_prompt == LongPrompt.chunk
         prompt_2 = settings.prompt_2 or settings.prompt
-        text = Text(settings.prompt, prompt_2, settings.clip_skip, chunked, settings.weighting)
+        text = Text(
+            settings.prompt, prompt_2, settings.clip_skip, chunked, settings.weighting, adapters
+        )
         towards = self._embedding(text)
         if settings.guidance_scale <= 1:
             return Prompt(towards, None)
@@ -110,7 +117,7 @@ class Prompts:
             zeros = Embedding(zeros_like(towards.states), zeros_like(towards.pooled), 0, False)
             return Prompt(towards, zeros)
         # As in diffusers, no layers are skipped on this side.
-        other = Text(negative, negative, 0, chunked, settings.weighting)
+        other = Text(negative, negative, 0, chunked, settings.weighting, adapters)
         against = self._embedding(other)
         longest = max(towards.length, against.length)
         return Prompt(self._padded(towards, longest, text), self._padded(against, longest, other))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen import weights
+from batchgen.adapters import Adapter
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import ModelConfig, SdxlModel
-from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines.adapters import Adapters
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.prompts import Prompt, Prompts
@@ -40,10 +42,17 @@ _HALVED = ("prompt_embeds", "add_text_embeds", "add_time_ids")
 class SdxlPipeline:
     """A loaded SDXL; see `pipelines.Pipeline` for the contract."""
 
-    def __init__(self, model: ModelConfig, device: DeviceConfig, kind: DeviceKind) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        device: DeviceConfig,
+        kind: DeviceKind,
+        adapters: Mapping[str, Adapter] = NO_ADAPTERS,
+    ) -> None:
         """Start the device and load the model; takes seconds to minutes.
 
-        Raises `DeviceError` for a machine without the device, `ModelError` for the files.
+        Raises `DeviceError` for a machine without the device, `ModelError` for the files, those of
+        adapters included.
         """
         self._machine = Machine(device, kind, one_core=not model.full_size)
         with self._machine.at_work():
@@ -52,6 +61,7 @@ class SdxlPipeline:
             weights.check(folder, variant)
             self.pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
             """The `StableDiffusionXLPipeline` itself."""
+            self._adapters = Adapters(self.pipe, self._machine.ms, adapters)
         vae, ms = self.pipe.vae, self._machine.ms
         self._upcasts = bool(vae.dtype == ms.float16 and vae.config.force_upcast)
         self.vae_is_float32 = self._upcasts or bool(vae.dtype == ms.float32)
@@ -86,14 +96,15 @@ class SdxlPipeline:
     def close(self) -> None:
         """Give the device's memory back."""
         self.prompts.forget()
-        del self.pipe
+        del self.pipe, self._adapters
         self._machine.empty_cache()
 
     def _generation(self, settings: list[Settings], decoding: Decoding) -> Generation:
         self._machine.reset_peak_memory()
+        self._adapters.use(settings[0].lora)
         clock = _Clock(self._machine)
         before = self.prompts.encoded
-        prompts = [self.prompts.prompt(one) for one in settings]
+        prompts = [self.prompts.prompt(one, self._adapters.on_text) for one in settings]
         lap_s = clock.lap()
         encode_s = lap_s if self.prompts.encoded > before else 0.0
         latents = self._latents(settings, prompts)

@@ -7,7 +7,7 @@ images that are wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ class Identity:
     model_revision: str
     environment: str
     """All else that shapes the files, `Job.environment`, in one hash."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Name -> hash of the file; only that of an adapter it uses is an image's business."""
 
     def marks(self, fingerprint: Hashes) -> Hashes:
         """Return what a finished image must carry to be the one asked for."""
@@ -155,7 +157,7 @@ def batches(
         )
         if not pending.any():
             continue
-        columns = image_columns(rows, config, identity.model_revision)
+        columns = image_columns(rows, config, identity.model_revision, identity.adapters)
         is_aside = np.isin(columns.key, aside_keys)
         alone += _images(rows, columns, np.flatnonzero(pending & is_aside), config, backlog)
         for positions in cut(rows, columns, pending & ~is_aside, config):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from batchgen.config import JobConfig
 from batchgen.errors import TableError
 from batchgen.limits import SEED_LIMIT
+from batchgen.plan.adapters import identified, lora_texts
 from batchgen.plan.fingerprint import (
     Hashes,
     as_hex,
@@ -39,6 +40,7 @@ _WINDOW_BATCHES = 64
 _CHUNK_IMAGES = 16384
 _SHARED = (
     "steps", "guidance_scale", "guidance_rescale", "cfg_cutoff", "width", "height", "scheduler",
+    "lora",
 )  # fmt: skip
 """What rows may differ in and a call of the pipeline shares."""
 
@@ -73,6 +75,8 @@ class Settings:
     """A value of `config.LongPrompt`."""
     weighting: bool = False
     """Whether `(word:1.2)` in a prompt is a weight."""
+    lora: str = ""
+    """Adapters and their weights in the form of `lora.canonical`; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +149,9 @@ def chunk_rows(config: JobConfig) -> int:
     return max(window_rows(config), _CHUNK_IMAGES // per_row)
 
 
-def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str, Any]:
+def resolved(rows: Rows, config: JobConfig) -> dict[str, Any]:
     """Return the columns of a chunk with the job's settings where the row says nothing."""
-    sampling = config.sampling
+    settings, sampling = rows.settings, config.sampling
     defaults = {
         "negative_prompt": sampling.negative_prompt,
         "steps": sampling.steps,
@@ -162,17 +166,20 @@ def resolved(settings: pa.Table | pa.RecordBatch, config: JobConfig) -> dict[str
     columns = {name: settings[name] for name in ("row_key", "prompt", "prompt_2", "seed")}
     for name, default in defaults.items():
         columns[name] = pc.fill_null(settings[name], pa.scalar(default, settings[name].type))
+    columns["lora"] = lora_texts(rows, config)
     of_job = {
         "timestep_spacing": sampling.timestep_spacing.value,
         "long_prompt": sampling.long_prompt.value,
         "weighting": sampling.weighting,
     }
-    return columns | {name: pa.repeat(v, settings.num_rows) for name, v in of_job.items()}
+    return columns | {name: pa.repeat(v, rows.settings.num_rows) for name, v in of_job.items()}
 
 
-def image_columns(rows: Rows, config: JobConfig, revision: str) -> ImageColumns:
-    """Return the images of a chunk; `revision` is the model's identity."""
-    columns = resolved(rows.settings, config)
+def image_columns(
+    rows: Rows, config: JobConfig, revision: str, adapters: Mapping[str, str] | None = None
+) -> ImageColumns:
+    """Return the images of a chunk; `revision` is the model's identity, `adapters` has theirs."""
+    columns = resolved(rows, config)
     counts = _counts(rows, config)
     row = np.repeat(np.arange(len(counts)), counts)
     image_index = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -187,12 +194,13 @@ def image_columns(rows: Rows, config: JobConfig, revision: str) -> ImageColumns:
             seed[others] = derived_seeds(hashes[others], image_index[others], config.seed)
         else:
             seed[others] = np.array(listed, dtype=np.int64)[image_index[others]]
+    hashed = columns | {"lora": identified(columns["lora"], adapters or {})}
     return ImageColumns(
         row=row,
         image_index=image_index,
         seed=seed,
         key=image_keys(hashes, image_index),
-        fingerprint=fingerprints(settings_hashes(columns)[row], seed, revision),
+        fingerprint=fingerprints(settings_hashes(hashed)[row], seed, revision),
     )
 
 
@@ -235,10 +243,10 @@ def cut(
 ) -> Iterator[NDArray[np.int64]]:
     """Yield the batches of a chunk that hold a pending image, as positions in `columns`.
 
-    Inside a window images that agree in steps, guidance, size and scheduler are batched in their
-    order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
+    Inside a window images that agree in steps, guidance, size, scheduler and adapters are batched
+    in their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
     """
-    settings = resolved(rows.settings, config)
+    settings = resolved(rows, config)
     window = window_rows(config)
     starts = np.arange(0, rows.settings.num_rows + window, window)
     edges = np.searchsorted(columns.row, starts)
@@ -270,7 +278,7 @@ def materialised(
     config: JobConfig,
 ) -> list[Image]:
     """Return chosen images of a chunk as objects, all pending and numbered by their rows."""
-    settings = resolved(rows.settings, config)
+    settings = resolved(rows, config)
     images = []
     for position in positions:
         row = int(columns.row[position])

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 
+# pyarrow's stubs do not know all array types of its functions.
+_compute: Any = pc
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HASH_KEY = "0123456789123456"
 _SEPARATOR = "\x1f"
@@ -80,7 +83,19 @@ def settings_hashes(settings: Any) -> Hashes:
     parts = [pc.cast(settings[name], pa.string()) for name in _SHORT]
     parts += [pc.cast(pc.utf8_length(text), pa.string()) for text in texts]
     joined = pc.binary_join_element_wise(*parts, *texts, _SEPARATOR)
-    return text_hashes(joined)
+    return text_hashes(_with_adapters(joined, settings["lora"]))
+
+
+def _with_adapters(joined: Any, loras: Any) -> Any:
+    """Return texts with the adapters behind them; without any, as they were before there were any.
+
+    The texts hold the lengths of what they are joined of, so that one more part is never mistaken.
+    """
+    has_any = _compute.not_equal(loras, "")
+    if not _compute.any(has_any).as_py():
+        return joined
+    behind = _compute.if_else(has_any, _compute.binary_join_element_wise("", loras, _SEPARATOR), "")
+    return _compute.binary_join_element_wise(joined, behind, "")
 
 
 def fingerprints(hashes: Hashes, seeds: NDArray[np.int64], model_revision: str) -> Hashes:

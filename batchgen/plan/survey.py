@@ -39,7 +39,8 @@ class _Survey:
 
     def add(self, rows: Rows) -> None:
         """Compare a chunk of the table with what is finished."""
-        columns = image_columns(rows, self._config, self._identity.model_revision)
+        identity = self._identity
+        columns = image_columns(rows, self._config, identity.model_revision, identity.adapters)
         at, is_found = self._look_up(columns.key)
         is_same = np.zeros(len(at), dtype=bool)
         marks = self._identity.marks(columns.fingerprint)

@@ -15,7 +15,8 @@ from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any
 
-from batchgen import weights
+from batchgen import adapters, weights
+from batchgen.adapters import Adapter
 from batchgen.config import DeviceKind, JobConfig, OnChange
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.folder import JobFolder
@@ -35,7 +36,7 @@ _OURS = ("batchgen", "numpy", "pillow")
 _MODELS = ("mindspore", "mindone", "transformers")
 _NOT_IDENTITY = (
     "name", "output_root", "table", "limit", "on_change", "retry", "timeout", "stop", "model",
-    "device",
+    "device", "adapters",
 )  # fmt: skip
 
 
@@ -49,6 +50,7 @@ class Job:
     """`ascend` or `cpu`."""
     model: weights.ModelIdentity
     versions: dict[str, str]
+    adapters: dict[str, Adapter]
 
     @classmethod
     def identify(cls, config: JobConfig) -> Job:
@@ -59,7 +61,10 @@ class Job:
         device = resolved_device(config)
         names = _OURS if isinstance(config.model, FakeModel) else _OURS + _MODELS
         versions = {name: distributions.version(name) for name in names}
-        return cls(config, folder, device, weights.identity(config.model, device), versions)
+        model = weights.identity(config.model, device)
+        found = adapters.identified(config.adapters)
+        adapters.check(found.values(), config.model)
+        return cls(config, folder, device, model, versions, found)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -78,14 +83,20 @@ class Job:
     def identity(self) -> Identity:
         """What images are compared by."""
         text = json.dumps(self.environment, sort_keys=True)
-        return Identity(self.model.revision, hashlib.sha256(text.encode()).hexdigest()[:16])
+        environment = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return Identity(self.model.revision, environment, self.adapter_revisions)
+
+    @property
+    def adapter_revisions(self) -> dict[str, str]:
+        """Adapter name -> hash of its file."""
+        return {name: adapter.revision for name, adapter in self.adapters.items()}
 
     @cached_property
     def description(self) -> dict[str, Any]:
         """What job.json holds to name a change by: the part of the config that shapes images."""
         config = {k: v for k, v in plain(self.config).items() if k not in _NOT_IDENTITY}
         model = {"name": self.model.name, "revision": self.model.revision}
-        return {**config, **self.environment, "model": model}
+        return {**config, **self.environment, "model": model, "adapters": self.adapter_revisions}
 
     def as_json(self, table: Table, backlog: Backlog) -> dict[str, Any]:
         """Return the content of job.json."""

@@ -72,10 +72,10 @@ class PipelineCache:
 
     def get(self, job: Job) -> pipelines.Pipeline:
         """Return the pipeline of a job, loading it if the last one was another."""
-        key = (job.config.model, job.config.device, job.device)
+        key = (job.config.model, job.config.device, job.device, job.adapters)
         if self._pipeline is None or self._key != key:
             self.close()
-            self._pipeline = pipelines.load(job.config.model, job.config.device, job.device)
+            self._pipeline = pipelines.load(*key)
             self._key = key
         return self._pipeline
 

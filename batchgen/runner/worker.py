@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from batchgen import images
+from batchgen.adapters import revisions_text
 from batchgen.config import ImageFormat
 from batchgen.errors import (
     CircuitOpen,
@@ -211,9 +212,13 @@ class Worker:
 
     def _save(self, made: Made) -> Saved:
         model = self._job.model
-        parameters = images.parameters_text(made.image.settings, model.name, model.revision)
+        settings, revisions = made.image.settings, self._lora_revisions(made.image)
+        parameters = images.parameters_text(settings, model.name, model.revision, revisions)
         path = self._job.folder.root / self._name(made.image)
         return images.save(path, made.picture.pixels, parameters, self._job.config.images)
+
+    def _lora_revisions(self, image: Image) -> str:
+        return revisions_text(image.settings.lora, self._job.adapters)
 
     def _name(self, image: Image) -> str:
         suffix = self._job.config.images.format.value
@@ -232,6 +237,7 @@ class Worker:
                 "file_name": self._name(made.image),
                 "model": self._job.model.name,
                 "model_revision": self._job.model.revision,
+                "lora_revisions": self._lora_revisions(made.image),
                 "dtype": self._job.model.dtype,
                 "device": self._job.device.value,
                 "environment": self._job.identity.environment,

@@ -25,6 +25,7 @@ SETTINGS: dict[str, pa.DataType] = {
     "width": pa.int64(),
     "height": pa.int64(),
     "scheduler": pa.string(),
+    "lora": pa.string(),
     "images_per_prompt": pa.int64(),
 }
 """What a row can say, and the Arrow type it is read as."""

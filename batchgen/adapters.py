@@ -1,0 +1,110 @@
+"""The adapters of a job: where their files are, what tells one from another, whether they fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchgen import lora, model_files, weights
+from batchgen.adapter_files import Layer, LoraFile, Shapes, shapes_in
+from batchgen.config import AdapterConfig
+from batchgen.errors import ModelError
+from batchgen.models import ModelConfig, SdxlModel
+
+_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """An adapter whose file is here."""
+
+    name: str
+    path: Path
+    revision: str
+    """The first 16 digits of the file's SHA-256."""
+
+
+def revision_of(content: bytes) -> str:
+    """Return what tells a file's content from another."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
+    """Find the files of a job's adapters and hash them; known files are told by their time stamps.
+
+    Raises `ModelError` for one that is not here.
+    """
+    files = [_located(name, config) for name, config in configs.items()]
+    hashes = model_files.hashes(files, weights.cache_folder() / "hashes.json")
+    return {
+        name: Adapter(name, file, digest[:_DIGITS])
+        for name, file, digest in zip(configs, files, hashes, strict=True)
+    }
+
+
+def check(adapters: Iterable[Adapter], model: ModelConfig) -> None:
+    """Raise `ModelError` for a file that is no LoRA, or none for this model.
+
+    Headers only. Models that are not in a folder yet are held against their adapters when they are
+    loaded.
+    """
+    shapes: Shapes | None = None
+    for adapter in adapters:
+        if shapes is None and isinstance(model, SdxlModel):
+            files = model_files.loaded_files(weights.locate(model), model.variant)
+            shapes = shapes_in(files)
+        layers(adapter, shapes)
+
+
+def layers(adapter: Adapter, shapes: Shapes | None) -> list[Layer]:
+    """Return what an adapter changes in a model of these shapes; nothing where they are not known.
+
+    Raises `ModelError` for a file that is no LoRA or does not fit.
+    """
+    try:
+        file = LoraFile(adapter.path)
+        return [] if shapes is None else file.layers(shapes)
+    except ModelError as error:
+        raise ModelError(f"adapters.{adapter.name}: {error}") from error
+
+
+def revisions_text(text: str, adapters: Mapping[str, Adapter]) -> str:
+    """Return the revision behind each name of a canonical text, `film:<16 digits> ...`."""
+    return " ".join(f"{name}:{adapters[name].revision}" for name in lora.weights_of(text))
+
+
+def _located(name: str, config: AdapterConfig) -> Path:
+    key = f"adapters.{name}"
+    if config.path is not None:
+        path = Path(config.path).expanduser()
+        if path.is_dir():
+            return _in_folder(path, config.weight_name, key)
+        if not path.is_file():
+            raise ModelError(f"{key}.path={config.path} is not there. Correct the path.")
+        return path
+    hub_id = str(config.hub_id)
+    places = list(dict.fromkeys(weights.hub_places(hub_id)))
+    for place in places:
+        if place.is_dir() and any(place.glob("**/*.safetensors")):
+            return _in_folder(place, config.weight_name, key)
+    looked = "".join(f"\n  {place}" for place in places)
+    raise ModelError(
+        f"{key}.hub_id={hub_id} is not on this machine. Fetch it with `modelscope download "
+        f"--model {hub_id}` or `hf download {hub_id}`, or set {key}.path. Looked in:{looked}"
+    )
+
+
+def _in_folder(folder: Path, weight_name: str | None, key: str) -> Path:
+    """Return the one file meant in a folder."""
+    there = sorted(path.name for path in folder.glob("*.safetensors"))
+    if weight_name is None and len(there) == 1:
+        return folder / there[0]
+    if weight_name is not None and (folder / weight_name).is_file():
+        return folder / weight_name
+    named = f"has no {weight_name}" if weight_name else "is a folder"
+    raise ModelError(
+        f"{key}: {folder} {named}; of safetensors it has: {', '.join(there) or 'none'}. "
+        f"Set {key}.weight_name."
+    )
