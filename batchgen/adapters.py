@@ -9,9 +9,8 @@ from pathlib import Path
 
 from batchgen import lora, model_files, weights
 from batchgen.adapter_files import Layer, LoraFile, Shapes, shapes_in
-from batchgen.config import AdapterConfig
 from batchgen.errors import ModelError
-from batchgen.models import ModelConfig, SdxlModel
+from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
 
 _DIGITS = 16
 

@@ -18,7 +18,7 @@ from typing import Any
 from batchgen import lora
 from batchgen.errors import ConfigError
 from batchgen.limits import SEED_LIMIT, number_problem, prefixed, sampling_problem, type_problems
-from batchgen.models import ModelConfig, SdxlModel
+from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.schedulers import canonical
 
 
@@ -103,29 +103,6 @@ class SamplingConfig:
             if (value := getattr(self, field.name)) is not None
         }
         yield from prefixed("sampling.", values, self)
-
-
-@dataclass(kw_only=True)
-class AdapterConfig:
-    """A LoRA for the model; `adapters.<name>` in the config, by that name in `lora`."""
-
-    path: str | None = None
-    """A .safetensors file or its folder; None looks for `hub_id` in the caches of the hubs."""
-    hub_id: str | None = None
-    """The adapter's name on ModelScope or Hugging Face, such as nerijs/pixel-art-xl."""
-    weight_name: str | None = None
-    """The file in the folder; None where there is only one."""
-
-    def problems(self, name: str) -> Iterator[str]:
-        """Yield a sentence for each field that cannot be used; `name` is the adapter's own."""
-        key = f"adapters.{name}"
-        if not lora.NAME.fullmatch(name) or name == lora.NONE:
-            yield (
-                f"{key} cannot be the name of an adapter: letters, digits, _ and - make one, "
-                f"and {lora.NONE!r} means that there is none."
-            )
-        if (self.path is None) == (self.hub_id is None):
-            yield f"{key} needs one of two: {key}.path, a file, or {key}.hub_id, a name on a hub."
 
 
 @dataclass(kw_only=True)

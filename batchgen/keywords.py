@@ -7,9 +7,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchgen.config import AdapterConfig, JobConfig
+from batchgen.config import JobConfig
 from batchgen.errors import ConfigError
-from batchgen.models import MODELS, ModelConfig
+from batchgen.models import MODELS, AdapterConfig, ModelConfig
 
 _Config = TypeVar("_Config")
 

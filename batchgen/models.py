@@ -1,4 +1,4 @@
-"""The models a job may name, each with the settings of its own."""
+"""The models and adapters a job may name, each with the settings of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from batchgen import lora
 from batchgen.limits import number_problem, prefixed, sampling_problem
 
 
@@ -110,6 +111,29 @@ class FakeModel(ModelConfig):
         if self.oom_above_batch is not None:
             values["oom_above_batch"] = number_problem(self.oom_above_batch, 0, 10**6, whole=True)
         yield from prefixed("model.", values, self)
+
+
+@dataclass(kw_only=True)
+class AdapterConfig:
+    """A LoRA for the model; `adapters.<name>` in the config, by that name in `lora`."""
+
+    path: str | None = None
+    """A .safetensors file or its folder; None looks for `hub_id` in the caches of the hubs."""
+    hub_id: str | None = None
+    """The adapter's name on ModelScope or Hugging Face, such as nerijs/pixel-art-xl."""
+    weight_name: str | None = None
+    """The file in the folder; None where there is only one."""
+
+    def problems(self, name: str) -> Iterator[str]:
+        """Yield a sentence for each field that cannot be used; `name` is the adapter's own."""
+        key = f"adapters.{name}"
+        if not lora.NAME.fullmatch(name) or name == lora.NONE:
+            yield (
+                f"{key} cannot be the name of an adapter: letters, digits, _ and - make one, "
+                f"and {lora.NONE!r} means that there is none."
+            )
+        if (self.path is None) == (self.hub_id is None):
+            yield f"{key} needs one of two: {key}.path, a file, or {key}.hub_id, a name on a hub."
 
 
 MODELS: dict[str, type[ModelConfig]] = {

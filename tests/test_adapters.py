@@ -9,9 +9,8 @@ import pytest
 from lora_files import write_lora
 
 from batchgen.adapters import Adapter, check, identified, revisions_text
-from batchgen.config import AdapterConfig
 from batchgen.errors import ModelError
-from batchgen.models import FakeModel
+from batchgen.models import AdapterConfig, FakeModel
 
 
 @pytest.fixture(autouse=True)
