@@ -16,9 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "weighting", "tokens", "schedulers", "limits", "models", "config",
-    "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
-    "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
+    "errors", "storage", "weighting", "tokens", "schedulers", "limits", "sampling", "models",
+    "config", "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights",
+    "images", "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
 """From the ground up: a room imports from itself and from those before it."""
