@@ -7,7 +7,6 @@ reports all of them in one `ConfigError`.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from batchgen import lora
 from batchgen.errors import ConfigError
 from batchgen.limits import SEED_LIMIT, number_problem, prefixed, sampling_problem, type_problems
 from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
-from batchgen.schedulers import canonical
+from batchgen.sampling import SamplingConfig
 
 
 class DeviceKind(str, Enum):
@@ -44,65 +43,6 @@ class OnChange(str, Enum):
     refuse = "refuse"
     redo = "redo"
     keep = "keep"
-
-
-class TimestepSpacing(str, Enum):
-    """How a scheduler spreads its steps over the noise schedule; `model` is the model's own way."""
-
-    model = "model"
-    leading = "leading"
-    linspace = "linspace"
-    trailing = "trailing"
-
-
-class LongPrompt(str, Enum):
-    """What becomes of a prompt of more tokens than a text encoder takes, 75 and two marks."""
-
-    cut = "cut"
-    chunk = "chunk"
-
-
-@dataclass(kw_only=True)
-class SamplingConfig:
-    """What shapes every image of the job; a row may override all but the last three."""
-
-    steps: int = 20
-    guidance_scale: float = 7.5
-    """Classifier-free guidance; off at 1 and below."""
-    guidance_rescale: float = 0.0
-    """Share of the rescaled prediction, 0 to 1: against overexposure (arXiv 2305.08891, 3.4)."""
-    cfg_cutoff: float = 1.0
-    """Share of the steps that guidance is on for; those after it cost half."""
-    clip_skip: int = 0
-    """Layers of the text encoders left out, counted from SDXL's own, the last but one."""
-    width: int | None = None
-    """Pixels, a multiple of 8; None is the model's own size."""
-    height: int | None = None
-    scheduler: str = "euler"
-    """Under any of its names: docs/sampling.md."""
-    negative_prompt: str = ""
-    timestep_spacing: TimestepSpacing = TimestepSpacing.model
-    long_prompt: LongPrompt = LongPrompt.cut
-    """`cut` leaves out what is over 75 tokens, `chunk` encodes it 75 at a time."""
-    weighting: bool = False
-    """Read `(word:1.2)`, `(word)` and `[word]` in prompts as weights."""
-
-    lora: str = ""
-    """Which of `adapters`, and how strongly: `pixel:0.8 film:0.5`; a bare name is weight 1."""
-
-    def __post_init__(self) -> None:
-        """Call the scheduler by its one name, so that its spelling changes nothing."""
-        if isinstance(self.scheduler, str):
-            self.scheduler = canonical(self.scheduler)
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each field that is out of range."""
-        values = {
-            field.name: sampling_problem(field.name, value)
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
-        yield from prefixed("sampling.", values, self)
 
 
 @dataclass(kw_only=True)

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batchgen import tokens, weights
-from batchgen.config import JobConfig, LongPrompt
+from batchgen.config import JobConfig
 from batchgen.folder import JobFolder
 from batchgen.plan.backlog import Backlog
 from batchgen.plan.batches import resolved
 from batchgen.runner.job import Job, notes
 from batchgen.runner.space import image_size_bytes
+from batchgen.sampling import LongPrompt
 from batchgen.table import Table
 
 _SHOWN = 5

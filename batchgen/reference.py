@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
 
-from batchgen import config, models
+from batchgen import config, models, sampling
 from batchgen.schedulers import SCHEDULERS
 
 _PREFIXES = {
@@ -38,7 +38,7 @@ setting is `key=value`; `model`, `device` and `images` also take the name of a g
 def markdown() -> str:
     """Return docs/config.md."""
     parts = [_HEAD]
-    documented = {**_classes(config), **_classes(models)}
+    documented = {**_classes(config), **_classes(sampling), **_classes(models)}
     for name, prefix in _PREFIXES.items():
         node = documented[name]
         title = f"`{prefix}*`" if prefix else "The job"
@@ -70,7 +70,7 @@ def _rows(node: ast.ClassDef, prefix: str) -> Iterator[str]:
 
 
 def _type(annotation: str) -> str:
-    for module in (config, models):
+    for module in (config, sampling, models):
         kind = getattr(module, annotation, None)
         if isinstance(kind, type) and issubclass(kind, Enum):
             return ", ".join(f"`{name}`" for name in kind.__members__)

@@ -16,9 +16,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "models", "config",
-    "keywords", "table", "plan", "folder", "lock", "ledger", "model_files", "weights",
-    "adapter_names", "adapter_files", "adapters", "images",
+    "errors", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "sampling",
+    "models", "config", "keywords", "table", "plan", "folder", "lock", "ledger", "model_files",
+    "weights", "adapter_names", "adapter_files", "adapters", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip

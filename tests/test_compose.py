@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from batchgen.compose import Composer, config_folder, swept_keys
-from batchgen.config import DeviceKind, ImageFormat, JobConfig, OnChange, TimestepSpacing
+from batchgen.config import DeviceKind, ImageFormat, JobConfig, OnChange
 from batchgen.errors import ConfigError
 from batchgen.models import DemoModel, FakeModel
+from batchgen.sampling import TimestepSpacing
 
 FAKE = ("table=t.csv", "model=fake")
 PRESETS = [path.stem for path in (config_folder() / "sampling").glob("*.yaml")]

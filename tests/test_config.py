@@ -15,7 +15,6 @@ from batchgen.config import (
     JobConfig,
     ReadingConfig,
     RetryConfig,
-    SamplingConfig,
     StopConfig,
     TimeoutConfig,
 )
@@ -23,6 +22,7 @@ from batchgen.errors import ConfigError
 from batchgen.keywords import plain
 from batchgen.limits import SEED_LIMIT, sampling_problem
 from batchgen.models import FakeModel, ModelConfig, SdxlModel
+from batchgen.sampling import SamplingConfig
 
 
 def seeds_problems(seeds: Any, **others: Any) -> list[str]:

@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batchgen.config import JobConfig, SamplingConfig
+from batchgen.config import JobConfig
 from batchgen.errors import FolderError
 from batchgen.folder import GRID_FILE, JobFolder
 from batchgen.grid import Point, record_points, worst
 from batchgen.models import DemoModel, FakeModel
+from batchgen.sampling import SamplingConfig
 
 
 def point(root: Path | str = "outputs", overrides: Any = None, **settings: Any) -> Point:

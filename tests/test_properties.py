@@ -10,12 +10,13 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.config import JobConfig, SamplingConfig
+from batchgen.config import JobConfig
 from batchgen.images import parameters_text, settings_of
 from batchgen.ledger.columns import METADATA, carried_name
 from batchgen.models import FakeModel
 from batchgen.plan.backlog import whole_windows
 from batchgen.plan.batches import Settings, cut, image_columns, materialised, window_rows
+from batchgen.sampling import SamplingConfig
 from batchgen.schedulers import SCHEDULERS
 from batchgen.table import SETTINGS, Rows
 

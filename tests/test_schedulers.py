@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.config import SamplingConfig
+from batchgen.sampling import SamplingConfig
 from batchgen.schedulers import REFUSED, SCHEDULERS, canonical, scheduler_problem
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from batchgen import weighting
-from batchgen.config import LongPrompt
 from batchgen.errors import ImageError
 from batchgen.plan.batches import Settings
+from batchgen.sampling import LongPrompt
 
 logger = logging.getLogger(__name__)
 

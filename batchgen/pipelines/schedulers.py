@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchgen.config import TimestepSpacing
+from batchgen.sampling import TimestepSpacing
 from batchgen.schedulers import SCHEDULERS
 
 

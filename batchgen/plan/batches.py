@@ -64,7 +64,7 @@ class Settings:
     scheduler: str
     """A key of `schedulers.SCHEDULERS`."""
     timestep_spacing: str = "model"
-    """A value of `config.TimestepSpacing`."""
+    """A value of `sampling.TimestepSpacing`."""
     guidance_rescale: float = 0.0
     """In [0, 1]; 0 is off."""
     cfg_cutoff: float = 1.0
@@ -72,7 +72,7 @@ class Settings:
     clip_skip: int = 0
     """Layers of the text encoders left out, counted from the last but one."""
     long_prompt: str = "cut"
-    """A value of `config.LongPrompt`."""
+    """A value of `sampling.LongPrompt`."""
     weighting: bool = False
     """Whether `(word:1.2)` in a prompt is a weight."""
     lora: str = ""
