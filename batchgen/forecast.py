@@ -52,10 +52,11 @@ def _prompt_lines(job: Job, table: Table) -> Iterator[str]:
     fate = "is cut there; sampling.long_prompt=chunk encodes it whole"
     if sampling.long_prompt is LongPrompt.chunk:
         fate = "is encoded in chunks"
-    rest = ", ..." if n_long > len(keys) else ""
+    shown = [key if key.isprintable() else repr(key) for key in keys]
+    shown += ["..."] if n_long > len(keys) else []
     yield (
         f"prompts   {n_long:,} with a text of more than {tokens.CHUNK} tokens, which {fate}: "
-        f"rows {', '.join(keys)}{rest}"
+        f"rows {', '.join(shown)}"
     )
 
 

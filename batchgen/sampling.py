@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from batchgen.limits import prefixed, sampling_problem
-from batchgen.schedulers import canonical
+from batchgen.schedulers import OWN_SPACING, canonical
 
 
 class TimestepSpacing(str, Enum):
@@ -49,6 +49,7 @@ class SamplingConfig:
     lora: str = ""
     """Which of `adapters`, and how strongly: `pixel:0.8 film:0.5`; a bare name is weight 1."""
     timestep_spacing: TimestepSpacing = TimestepSpacing.model
+    """How the steps are spread; some schedulers have a way of their own: docs/sampling.md."""
     long_prompt: LongPrompt = LongPrompt.cut
     """`cut` leaves out what is over 75 tokens, `chunk` encodes it 75 at a time."""
     weighting: bool = False
@@ -67,3 +68,9 @@ class SamplingConfig:
             if (value := getattr(self, field.name)) is not None
         }
         yield from prefixed("sampling.", values, self)
+        spacing = self.timestep_spacing
+        if self.scheduler in OWN_SPACING and spacing is not TimestepSpacing.model:
+            yield (
+                f"sampling.timestep_spacing={spacing.value} has no effect on {self.scheduler}, "
+                "which spreads its steps in a way of its own: leave it out."
+            )

@@ -64,6 +64,12 @@ SCHEDULERS: dict[str, Scheduler] = {
 }
 """Canonical name to scheduler; of several of one class, the class's name means the first."""
 
+OWN_SPACING = (
+    "dpmpp_2m_karras", "dpmpp_2m_sde_karras", "dpmpp_singlestep", "dpmpp_singlestep_karras",
+    "unipc_karras", "lcm", "tcd",
+)  # fmt: skip
+"""Those that spread their steps in a way of their own, whatever `timestep_spacing` says."""
+
 _NO_REPEAT = "draws noise that does not repeat for a seed; dpmpp_2m_sde_karras does"
 _NOT_SDXL = "is not for SDXL's noise schedule"
 _UNTRIED = "needs an operator that MindSpore 2.7.1 has on no CPU, so nobody saw it repeat"

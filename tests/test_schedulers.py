@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.sampling import SamplingConfig
-from batchgen.schedulers import REFUSED, SCHEDULERS, canonical, scheduler_problem
+from batchgen.sampling import SamplingConfig, TimestepSpacing
+from batchgen.schedulers import OWN_SPACING, REFUSED, SCHEDULERS, canonical, scheduler_problem
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,19 @@ def test_the_page_on_sampling_has_every_name() -> None:
     for line, (name, scheduler) in zip(lines, SCHEDULERS.items(), strict=True):
         aliases = ", ".join(f"`{alias}`" for alias in scheduler.aliases)
         assert line == (f"| `{name}` | {scheduler.label} | `{scheduler.class_name}` | {aliases} |")
+
+
+def test_a_spacing_without_effect_is_refused() -> None:
+    """Nothing is recorded that did not happen."""
+    given = SamplingConfig(scheduler="lcm", timestep_spacing=TimestepSpacing.trailing)
+    (problem,) = given.problems()
+    assert "has no effect on lcm" in problem
+    assert not list(SamplingConfig(timestep_spacing=TimestepSpacing.trailing).problems())
+
+
+def test_the_page_on_sampling_names_the_schedulers_without_spacing() -> None:
+    """In the order of the table."""
+    page = (Path(__file__).parents[1] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    names = [f"`{name}`" for name in OWN_SPACING]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    assert f"no effect on {listed}," in " ".join(page.split())

@@ -17,7 +17,7 @@ from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
 from batchgen.plan.batches import Image, Settings
-from batchgen.schedulers import SCHEDULERS
+from batchgen.schedulers import OWN_SPACING, SCHEDULERS
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
@@ -133,6 +133,19 @@ def test_timestep_spacing_is_the_models_own_unless_another_is_asked_for(
         first[spacing] = float(steps.timesteps[0])
     assert first["model"] == first[config.timestep_spacing]
     assert first["trailing"] == 999
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_timestep_spacing_reaches_all_schedulers_but_those_of_their_own_way(
+    pipeline: sdxl.SdxlPipeline, name: str
+) -> None:
+    """A setting without effect is known as one."""
+    first = set()
+    for spacing in ("leading", "linspace", "trailing"):
+        steps = scheduler(name, pipeline._scheduler_config, spacing)
+        steps.set_timesteps(4)
+        first.add(tuple(float(one) for one in steps.timesteps))
+    assert (len(first) == 1) is (name in OWN_SPACING)
 
 
 def test_guidance_ends_after_its_share_of_the_steps(

@@ -160,10 +160,9 @@ class Prompts:
         room = self._encoders[0].room
         is_cut = not text.chunked and any(len(own) > room for own in tokens)
         if is_cut:
-            for encoder, one, own in zip(
-                self._encoders, dict.fromkeys(texts), tokens, strict=False
-            ):
-                encoder.warn_if_cut(one, own)
+            self._encoders[0].warn_if_cut(text.prompt, tokens[0])
+            if text.prompt_2 != text.prompt:
+                self._encoders[1].warn_if_cut(text.prompt_2, tokens[1])
         n_chunks = max(1, *(-(-len(own) // room) for own in tokens)) if text.chunked else 1
         encoded = [
             encoder.states(own, n_chunks, text.clip_skip)
