@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from batchgen.errors import BatchgenError, ConfigError, Stopped
+from batchgen.errors import BatchgenError, ConfigError, FolderError, Stopped
 
 if TYPE_CHECKING:
     from batchgen.compose import Composer
@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path)
     verify.add_argument("--repair", action="store_true", help="set right what can be")
     verify.set_defaults(command=_verify)
+    report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
+    report.add_argument("folder", type=Path)
+    report.add_argument("--columns", type=int, default=8, metavar="N", help="at most, 8")
+    report.add_argument("--font", type=Path, metavar="FILE", help="a font that has your letters")
+    report.set_defaults(command=_report)
     repro = commands.add_parser("repro", help="make an image again and compare the pixels")
     repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
     repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
@@ -201,6 +206,22 @@ def _verify(options: argparse.Namespace) -> int:
         print("repaired; start the job again to make what is missing")
         return 0
     return 0 if findings.is_clean else _NOT_ALL_WELL
+
+
+def _report(options: argparse.Namespace) -> int:
+    from batchgen.folder import jobs_in
+    from batchgen.grid import worst
+    from batchgen.report.sheets import contact_sheets
+
+    codes = [0]
+    for job in jobs_in(options.folder):
+        try:
+            for path in contact_sheets(job, columns=options.columns, font=options.font):
+                print(path, flush=True)
+        except FolderError as error:
+            _say(error)
+            codes.append(error.exit_code)
+    return worst(codes)
 
 
 def _repro(options: argparse.Namespace) -> int:
