@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,11 @@ from batchgen.ledger.compaction import rows_in_order
 
 _FORMS = {
     "model": "{}",
-    "seed": "seed {}",
     "steps": "{} steps",
     "guidance_scale": "guidance {:g}",
     "scheduler": "{}",
     "size": "{}",
+    "seed": "seed {}",
     "negative_prompt": "negative: {}",
 }
 """Settings in the order they are told in, and how."""
@@ -54,7 +54,7 @@ def tables(folder: JobFolder) -> Iterator[pa.Table]:
     """
     for table in rows_in_order(folder, _COLUMNS):
         sides: Any = [table[name].cast(pa.string()) for name in ("width", "height")]
-        yield table.append_column("size", pc.binary_join_element_wise(*sides, " × "))
+        yield table.append_column("size", pc.binary_join_element_wise(*sides, "x"))
 
 
 def summarise(folder: JobFolder) -> Summary:
@@ -78,9 +78,7 @@ def summarise(folder: JobFolder) -> Summary:
     return Summary(_words(common, common), varying, n_images, last_index + 1, width, height)
 
 
-def _words(
-    row: Mapping[str, Any], names: Iterator[str] | Mapping[str, Any] | tuple[str, ...]
-) -> str:
+def _words(row: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return settings in words; what is null or empty is not told."""
     told = [name for name in names if row[name] not in (None, "")]
     return ", ".join(_FORMS[name].format(row[name]) for name in told)
