@@ -88,9 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--repair", action="store_true", help="set right what can be")
     verify.set_defaults(command=_verify)
     report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
-    report.add_argument("folder", type=Path)
-    report.add_argument("--columns", type=int, default=8, metavar="N", help="at most, 8")
-    report.add_argument("--font", type=Path, metavar="FILE", help="a font that has your letters")
+    report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
+    report.add_argument(
+        "--columns", type=int, default=8, metavar="N", help="images a line at most, 1 to 12; 8"
+    )
+    report.add_argument(
+        "--font", type=Path, metavar="FILE", help="a font file that has your letters"
+    )
     report.set_defaults(command=_report)
     repro = commands.add_parser("repro", help="make an image again and compare the pixels")
     repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")

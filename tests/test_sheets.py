@@ -176,7 +176,7 @@ def test_letters_that_no_font_has_are_mentioned_once(
     run_job()
     with caplog.at_level(logging.WARNING):
         list(contact_sheets(folder))
-    (message,) = caplog.messages
+    (message,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert message.startswith(f"2 of {folder.root}'s captions lack characters")
     assert "--font" in message
 
