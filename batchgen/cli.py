@@ -80,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, download):
         command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
         command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    _add_folder_commands(commands)
+    return parser
+
+
+def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that take a job's folder and no overrides."""
     status = commands.add_parser("status", help="how a job is doing, or all of them")
     status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
     status.set_defaults(command=_status)
@@ -101,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
     repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
     repro.set_defaults(command=_repro)
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:

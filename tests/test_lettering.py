@@ -122,7 +122,7 @@ def test_a_font_that_is_named_writes_everything(
     path.write_bytes(font.font_bytes)
     expected = PillowImage.new("RGB", (300, 60), "white")
     named = ImageFont.truetype(path, 12)
-    ImageDraw.Draw(expected).text((0, 0), "a cat", fill="black", font=named)
+    ImageDraw.Draw(expected).text((0, 12), "a cat", fill="black", font=named, anchor="ls")
     assert is_same(drawn("a cat", Lettering(path)), expected)
 
 

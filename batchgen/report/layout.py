@@ -117,12 +117,12 @@ class Layout:
     def detail(self, line: int, column: int) -> tuple[int, int]:
         """Return where what sets an image apart is told."""
         x, y = self.prompt(line, column)
-        return x, y if self.has_rows else y + PROMPT.height
+        return x, y if self.has_rows else y + PROMPT.height + _GAP // 2
 
     def _top(self, line: int) -> int:
         _, first = self.common
         first += COMMON.height + _PARAGRAPH
         height = self.height + _GAP
-        height += PROMPT_OF_ROW.height + _GAP if self.has_rows else PROMPT.height
+        height += PROMPT_OF_ROW.height + _GAP if self.has_rows else PROMPT.height + _GAP // 2
         height += DETAIL.height if self.has_details else 0
         return first + line * (height + _PARAGRAPH)

@@ -60,7 +60,7 @@ class Style:
 class Lettering:
     """Writes texts, each with the font that has most of its characters.
 
-    Pillow's own font has Latin letters only. What it lacks is looked for in a font of the system,
+    Pillow's own font has ASCII and a few quotation marks. What it lacks is looked for in a font of the system,
     unless `font` names one for everything. Raises `ConfigError` where that is no font.
     """
 
@@ -88,9 +88,9 @@ class Lettering:
         face = self._face_for(text)
         text = face.legible(text)
         font, (x, y) = face.at(style.size), at
-        for line in fitted(text, font, width, style.n_lines):
-            draw.text((x, y), line, fill=style.colour, font=font)
-            y += style.line_height
+        for n, line in enumerate(fitted(text, font, width, style.n_lines)):
+            baseline = y + n * style.line_height + style.size  # the same for fonts of any height
+            draw.text((x, baseline), line, fill=style.colour, font=font, anchor="ls")
 
     def legible(self, text: str, instead: str) -> str:
         """Return a text, or `instead` where no font has a letter or digit of it; counts lacks."""

@@ -70,8 +70,8 @@ def contact_sheets(
         _remove_surplus(folder.report, n_sheets)
     if lettering.n_lacking:
         logger.warning(
-            "%d of %s's captions lack characters that no font here has. Name one that has them: "
-            "--font NotoSansCJK-Regular.ttc",
+            "%d of %s's captions lack characters that no font found here has. Name a font that has "
+            "them, such as --font NotoSansCJK-Regular.ttc",
             lettering.n_lacking,
             folder.root,
         )
