@@ -15,7 +15,7 @@ MOST_COLUMNS = 12
 """With thumbnails of 256 pixels no side of a sheet passes 4,096."""
 
 _LINES = 8
-_LONGEST_SIDE, _LEAST_WIDTH = 256, 176
+_LONGEST_SIDE, _LEAST_WIDTH = 256, 192
 _MARGIN, _GUTTER, _GAP, _PARAGRAPH = 24, 16, 6, 20
 
 TITLE = Style(18, "#222222")

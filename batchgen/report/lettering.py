@@ -60,8 +60,8 @@ class Style:
 class Lettering:
     """Writes texts, each with the font that has most of its characters.
 
-    Pillow's own font has ASCII and a few quotation marks. What it lacks is looked for in a font of the system,
-    unless `font` names one for everything. Raises `ConfigError` where that is no font.
+    The first is Pillow's own, with ASCII and a few quotation marks, unless `font` names a file;
+    then come those of the system. Raises `ConfigError` where `font` is no font.
     """
 
     n_lacking: int = 0
