@@ -288,7 +288,7 @@ def test_report_loads_neither_a_model_nor_hydra() -> None:
     main(RUN)
     loaded = imported_by("report", "outputs/t")
     assert "PIL" in loaded
-    assert not loaded & {*HEAVY, "hydra", "omegaconf", "pandas"}
+    assert not loaded & {*HEAVY, "hydra", "omegaconf"}
 
 
 @pytest.mark.usefixtures("workplace")
