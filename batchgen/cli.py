@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from batchgen.errors import BatchgenError, ConfigError, Stopped
+from batchgen.errors import BatchgenError, ConfigError, FolderError, Stopped
 
 if TYPE_CHECKING:
     from batchgen.compose import Composer
@@ -80,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, plan, download):
         command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
         command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    _add_folder_commands(commands)
+    return parser
+
+
+def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that take a job's folder and no overrides."""
     status = commands.add_parser("status", help="how a job is doing, or all of them")
     status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
     status.set_defaults(command=_status)
@@ -87,12 +93,20 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path)
     verify.add_argument("--repair", action="store_true", help="set right what can be")
     verify.set_defaults(command=_verify)
+    report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
+    report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
+    report.add_argument(
+        "--columns", type=int, default=8, metavar="N", help="images a line at most, 1 to 12; 8"
+    )
+    report.add_argument(
+        "--font", type=Path, metavar="FILE", help="a font file that has your letters"
+    )
+    report.set_defaults(command=_report)
     repro = commands.add_parser("repro", help="make an image again and compare the pixels")
     repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
     repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
     repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
     repro.set_defaults(command=_repro)
-    return parser
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -201,6 +215,22 @@ def _verify(options: argparse.Namespace) -> int:
         print("repaired; start the job again to make what is missing")
         return 0
     return 0 if findings.is_clean else _NOT_ALL_WELL
+
+
+def _report(options: argparse.Namespace) -> int:
+    from batchgen.folder import jobs_in
+    from batchgen.grid import worst
+    from batchgen.report.sheets import contact_sheets
+
+    codes = [0]
+    for job in jobs_in(options.folder):
+        try:
+            for path in contact_sheets(job, columns=options.columns, font=options.font):
+                print(path, flush=True)
+        except FolderError as error:
+            _say(error)
+            codes.append(error.exit_code)
+    return worst(codes)
 
 
 def _repro(options: argparse.Namespace) -> int:

@@ -66,6 +66,11 @@ class JobFolder:
         return self.root / "status.json"
 
     @property
+    def report(self) -> Path:
+        """Pictures of the whole job, for people; no row names them, so no dataset holds them."""
+        return self.root / "report"
+
+    @property
     def hidden(self) -> Path:
         """What only batchgen reads."""
         return self.root / ".batchgen"
@@ -164,3 +169,16 @@ class JobFolder:
         """Replace one of the folder's JSON files."""
         text = json.dumps(content, ensure_ascii=False, indent=2)
         write_atomically(path, text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def jobs_in(root: Path) -> list[JobFolder]:
+    """Return the job that a folder is, or the jobs below it, ordered by path.
+
+    Raises `FolderError` where there is none.
+    """
+    if (root / "job.json").is_file():
+        return [JobFolder(root)]
+    folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
+    if not folders:
+        raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
+    return folders

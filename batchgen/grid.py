@@ -135,3 +135,13 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     with sealed_parquet(path, table.schema, {}) as writer:
         writer.write_table(table)
+
+
+def label_of(folder: Path) -> str | None:
+    """Return the combination that a folder of a grid is, in one line; None for any other folder."""
+    place = folder.resolve()
+    path = place.parent / GRID_FILE
+    if not path.is_file():
+        return None
+    points = pq.read_table(path, columns=["folder", "overrides"]).to_pylist()
+    return next((point["overrides"] for point in points if point["folder"] == place.name), None)

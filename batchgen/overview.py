@@ -8,8 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from batchgen.errors import FolderError
-from batchgen.folder import JobFolder
+from batchgen.folder import JobFolder, jobs_in
 from batchgen.runner.progress import HEARTBEAT_S, line
 
 _SILENT_S = 6 * HEARTBEAT_S
@@ -21,12 +20,8 @@ def overview(folder: Path | None, output_root: Path = Path("outputs")) -> Iterat
 
     Raises `FolderError` where there is none.
     """
-    root = output_root if folder is None else folder
-    jobs = sorted({path.parent for path in root.rglob("job.json")})
-    if not jobs:
-        raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
-    for job in jobs:
-        yield from _lines(JobFolder(job))
+    for job in jobs_in(output_root if folder is None else folder):
+        yield from _lines(job)
 
 
 def _lines(folder: JobFolder) -> Iterator[str]:

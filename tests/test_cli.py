@@ -283,6 +283,15 @@ def test_a_finished_job_answers_without_mindspore_and_pandas() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_report_loads_neither_a_model_nor_hydra() -> None:
+    """It reads files and draws."""
+    main(RUN)
+    loaded = imported_by("report", "outputs/t")
+    assert "PIL" in loaded
+    assert not loaded & {*HEAVY, "hydra", "omegaconf"}
+
+
+@pytest.mark.usefixtures("workplace")
 def test_a_finished_job_answers_within_a_second() -> None:
     """The whole command with the interpreter's start, in CPU time: nothing in it waits.
 

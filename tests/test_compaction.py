@@ -26,6 +26,7 @@ from batchgen.ledger.compaction import (
     merged_schema,
     n_committed,
     read_table,
+    rows_in_order,
 )
 from batchgen.ledger.contents import read_contents
 
@@ -241,3 +242,34 @@ def test_reading_what_is_no_job_is_refused(tmp_path: Path) -> None:
     """The message names the folder."""
     with pytest.raises(FolderError, match=rf"{tmp_path} is no job's folder"):
         read_table(JobFolder(tmp_path))
+
+
+@pytest.mark.parametrize("stretch", [65536, 700])
+def test_rows_in_order_come_a_stretch_at_a_time_and_once_each(
+    folder: JobFolder, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    """From metadata.parquet, parts and journal alike, without what was withdrawn."""
+    monkeypatch.setattr(compaction, "_STRETCH", stretch)
+    write(folder, "r1", [ledger_row(n) for n in range(0, 3000, 2)])
+    compact(folder, {})
+    write(folder, "r2", [ledger_row(n) for n in range(1, 3000, 2)])
+    own = Ledger(folder, "r3", schema(METADATA))
+    own.withdraw([("k0", 0), ("k7", 0)])
+    tables = list(rows_in_order(folder, ["file_name"]))
+    assert [n for table in tables for n, _ in places(table)] == [
+        n for n in range(3000) if n not in (0, 7)
+    ]
+    assert len(tables) == (1 if stretch > 3000 else 5)
+    assert set(tables[0].column_names) == {"file_name", "row_key", "row_index", "image_index"}
+
+
+def test_rows_in_order_go_on_where_a_job_compacts_its_files_meanwhile(folder: JobFolder) -> None:
+    """A reader that is slow sees each row once all the same."""
+    write(folder, "r1", [ledger_row(n) for n in range(10)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "_STRETCH", 4)
+        tables = rows_in_order(folder, [])
+        found = places(next(tables))
+        compact(folder, {})
+        found += [place for table in tables for place in places(table)]
+    assert found == [(n, 0) for n in range(10)]

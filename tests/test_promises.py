@@ -23,6 +23,7 @@ from batchgen.folder import JobFolder
 from batchgen.images import read_pixels
 from batchgen.ledger.columns import METADATA
 from batchgen.models import FakeModel
+from batchgen.report.sheets import contact_sheets
 
 WaitUntil = Callable[[Callable[[], object]], None]
 VARYING = [column.name for column in METADATA if not column.repeats]
@@ -249,6 +250,28 @@ def test_promise_10_datasets_yields_every_image_with_its_text(
     for row in rows:
         path = JobFolder(Path(place)).image_name(row["row_index"], 0, "png")
         assert (read_pixels(Path(place) / path) == row["image"]).all()
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("has_card", [True, False])
+def test_promise_10_contact_sheets_are_no_part_of_the_dataset(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder, tmp_path: Path, has_card: bool
+) -> None:
+    """By its folder and as an ImageFolder, with the card or without, there are the rows only."""
+    datasets = pytest.importorskip("datasets")
+    prompts(3)
+    run_job()
+    assert len(list(contact_sheets(folder))) == 1
+    if not has_card:
+        folder.card.unlink()
+    place, cache = str(folder.root), str(tmp_path / "c")
+    plain = datasets.load_dataset(place, split="train", cache_dir=cache)
+    imagefolder = datasets.load_dataset("imagefolder", data_dir=place, cache_dir=cache)
+    assert list(imagefolder) == ["train"]
+    for loaded in (plain, imagefolder["train"]):
+        assert sorted(loaded["text"]) == ["prompt 0", "prompt 1", "prompt 2"]
+        assert {image.size for image in loaded["image"]} == {(64, 64)}
 
 
 @pytest.mark.usefixtures("offline")

@@ -7,7 +7,8 @@ memory does not grow with the job, save for `load_finished`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,30 @@ def _joined(contents: Contents) -> pa.Table:
     return pa.concat_tables([to_schema.empty_table(), *tables]).sort_by(_ORDER)
 
 
+def rows_in_order(folder: JobFolder, columns: Collection[str]) -> Iterator[pa.Table]:
+    """Yield some columns of all that is committed, in order, some ten thousand rows a table.
+
+    Row key, row index and image index are always among them. Safe beside a running job: each table
+    is what is committed when its turn comes. Raises `FolderError` for a folder that is no job.
+    """
+    if not folder.is_job():
+        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+    names = {"row_key", "row_index", "image_index", *columns}
+    to_schema = pa.schema([field for field in schema(METADATA) if field.name in names])
+    first = 0
+    while True:
+        table = consistently(folder, partial(_next_rows, folder, to_schema, first))
+        if table is None:
+            return
+        yield table
+        first = table["row_index"][-1].as_py() + 1
+
+
+def _next_rows(folder: JobFolder, to_schema: pa.Schema, first: int) -> pa.Table | None:
+    tables = _in_order(read_contents(folder), to_schema, first=first, columns=to_schema.names)
+    return next((table for table in tables if table.num_rows), None)
+
+
 def _fitted(table: pa.Table, to_schema: pa.Schema) -> pa.Table:
     names = set(table.schema.names)
     arrays = [
@@ -194,8 +219,17 @@ def read_versions(folder: JobFolder) -> dict[str, dict[str, str]]:
     return dict(json.loads(notes.get(VERSIONS, b"{}")))
 
 
-def _in_order(contents: Contents, to_schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield all rows by row index and image index, a stretch of row indexes at a time."""
+def _in_order(
+    contents: Contents,
+    to_schema: pa.Schema,
+    *,
+    first: int = 0,
+    columns: list[str] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield rows by row index and image index, a stretch of row indexes at a time.
+
+    Begins with row index `first`, and reads only `columns` where they are given.
+    """
     spans = [(source, *_span(source)) for source in contents.sources if source.n_rows]
     if not spans:
         return
@@ -203,11 +237,11 @@ def _in_order(contents: Contents, to_schema: pa.Schema) -> Iterator[pa.Table]:
     n_rows = sum(source.n_rows for source, *_ in spans)
     step = max(1, (last + 1) * _STRETCH // n_rows)
     dead = {id(s): _withdrawn_after(contents, s.sequence) for s, *_ in spans}
-    for first in range(0, last + 1, step):
+    for start in range(first, last + 1, step):
         tables = []
         for source, low, high in spans:
-            if low < first + step and first <= high:
-                table = _stretch(source, first, first + step)
+            if low < start + step and start <= high:
+                table = _stretch(source, start, start + step, columns)
                 if len(dead[id(source)]):
                     table = table.filter(~np.isin(_keys(table), dead[id(source)]))
                 tables.append(_fitted(table, to_schema))
@@ -231,7 +265,7 @@ def _row_groups(metadata: Any) -> Iterator[tuple[int, Any]]:
             yield group, metadata.row_group(group).column(at).statistics
 
 
-def _stretch(source: Source, first: int, stop: int) -> pa.Table:
+def _stretch(source: Source, first: int, stop: int, columns: list[str] | None) -> pa.Table:
     """Return the rows of a source whose row index is in [first, stop)."""
     if source.unsealed is not None:
         table = next(_tables(source, None))
@@ -242,7 +276,7 @@ def _stretch(source: Source, first: int, stop: int) -> pa.Table:
                 for group, statistics in _row_groups(file.metadata)
                 if statistics.min < stop and first <= statistics.max
             ]
-            table = file.read_row_groups(groups)
+            table = file.read_row_groups(groups, columns)
     index = table["row_index"].to_numpy()
     return table.filter((index >= first) & (index < stop))
 
