@@ -13,7 +13,8 @@ from typing import Any
 
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError
-from batchgen.pipelines import symptoms
+from batchgen.pipelines import failures
+from batchgen.symptoms import one_line, with_cure
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Machine:
                 _cap_memory(ms, device.max_memory)
             ms.set_deterministic(True)
         except (RuntimeError, ValueError, OSError) as error:
-            raise symptoms.device_error(str(error), device.index) from error
+            raise failures.device_error(str(error), device.index) from error
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was given; on a CPU nothing is ever pending."""
@@ -128,8 +129,8 @@ def _imported() -> Any:
         import mindspore
     except (ImportError, OSError) as error:
         raise DeviceError(
-            f"mindspore cannot be imported: {symptoms.one_line(str(error))} "
-            "Install mindspore>=2.7.1,<2.8; docs/ascend.md has the versions that fit."
+            with_cure(f"mindspore cannot be imported: {one_line(str(error))}")
+            + " See `batchgen doctor`; docs/ascend.md has the versions that fit."
         ) from error
     return mindspore
 

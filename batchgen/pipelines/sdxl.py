@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from batchgen import weights
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import ModelConfig, SdxlModel
-from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, failures
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
@@ -78,7 +78,7 @@ class SdxlPipeline:
             for straggler in stragglers:
                 logger.warning("The failed batch had another error: %s", straggler)
             text = "\n".join(map(str, (error, *stragglers)))
-            known = symptoms.image_error(text)
+            known = failures.image_error(text)
             if known is not None:
                 raise known from error
             raise

@@ -17,6 +17,7 @@ from batchgen.images import blank_reason
 from batchgen.pipelines import Generation, Picture, Pipeline
 from batchgen.plan.batches import Batch, Image
 from batchgen.runner.ladder import Rung
+from batchgen.symptoms import with_cure
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,11 @@ class Failed:
     image: Image
     error: BaseException
     batch_size: int
+
+    @property
+    def message(self) -> str:
+        """What went wrong; a known fault ends with its cure."""
+        return with_cure(str(self.error))
 
     @property
     def traceback(self) -> str:
