@@ -37,7 +37,15 @@ class Symptom:
 
 def _codes(*numbers: int) -> Iterator[str]:
     """Error numbers of CANN as its libraries write them; a bare number may be a seed."""
-    for before in ("result = ", "ret[", "ret:", "ret=", "error_code=", "error code is ", "ErrCode="):
+    for before in (
+        "result = ",
+        "ret[",
+        "ret:",
+        "ret=",
+        "error_code=",
+        "error code is ",
+        "ErrCode=",
+    ):
         yield rf"{re.escape(before)}(?:{'|'.join(map(str, numbers))})\b"
 
 

@@ -6,6 +6,7 @@ DEBUG, not inside a prompt.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Sighting:
     symptom: Symptom
     line: int
     """The first line that shows it, from 1."""
-    cause: str | None = None
+    after: str | None = None
     """Where it is a consequence: what stands above it, in words."""
 
 
@@ -135,20 +136,22 @@ def report(found: list[Sighting]) -> Iterator[str]:
         symptom = sighting.symptom
         yield f"{symptom.name} (line {sighting.line:,})"
         yield f"  cause  {symptom.cause}"
-        if sighting.cause is not None:
-            yield f"  after  {sighting.cause}"
+        if sighting.after is not None:
+            yield f"  after  {sighting.after}"
         yield f"  cure   {symptom.cure}"
 
 
-def as_json(found: list[Sighting]) -> list[dict[str, object]]:
-    """The same for programs."""
-    return [
-        {
-            "name": sighting.symptom.name,
-            "line": sighting.line,
-            "cause": sighting.symptom.cause,
-            "after": sighting.cause,
-            "cure": sighting.symptom.cure,
-        }
-        for sighting in found
-    ]
+def as_json(found: list[Sighting]) -> str:
+    """Return the same for programs: a list, in the order of `sightings`."""
+    return json.dumps(
+        [
+            {
+                "name": sighting.symptom.name,
+                "line": sighting.line,
+                "cause": sighting.symptom.cause,
+                "after": sighting.after,
+                "cure": sighting.symptom.cure,
+            }
+            for sighting in found
+        ]
+    )

@@ -35,7 +35,7 @@ class Machine:
         # By the process, so that several workers of one host do not all choose the same core.
         self._core = cores[os.getpid() % len(cores)] if one_core and not self.is_ascend else None
         with self.at_work():
-            self.ms = _imported()
+            self.ms = imported()
             self._bind(device)
             self._probe = self.ms.tensor([1.0]) + 1.0
 
@@ -124,7 +124,8 @@ class Machine:
             self.ms.runtime.empty_cache()
 
 
-def _imported() -> Any:
+def imported() -> Any:
+    """Import mindspore, or raise a `DeviceError` that says why it cannot be."""
     try:
         import mindspore
     except (ImportError, OSError) as error:
