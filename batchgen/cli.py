@@ -226,15 +226,11 @@ def _repro(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    if options.log is not None:
+        return _read_log(options)
     from batchgen.compose import Composer
-    from batchgen.doctor import crash_log
     from batchgen.doctor.examination import examine, has_failed, summary
 
-    if options.log is not None:
-        found = crash_log.sightings(options.log)
-        lines = [crash_log.as_json(found)] if options.json else crash_log.report(found)
-        print("\n".join(lines))
-        return _NOT_ALL_WELL if found else 0
     # As for a download: any path passes for the table, none is opened.
     checks = []
     for check in examine(Composer(options.config_dir).job(["table=none.csv", *options.overrides])):
@@ -243,6 +239,17 @@ def _doctor(options: argparse.Namespace) -> int:
             print("\n".join(check.lines()), flush=True)
     print(json.dumps([check.as_json() for check in checks]) if options.json else summary(checks))
     return Refused.exit_code if has_failed(checks) else 0
+
+
+def _read_log(options: argparse.Namespace) -> int:
+    from batchgen.doctor import crash_log
+
+    if options.overrides:
+        raise ConfigError([f"{options.overrides[0]}: --log reads a log and takes no settings."])
+    found = crash_log.sightings(options.log)
+    lines = [crash_log.as_json(found)] if options.json else crash_log.report(found)
+    print("\n".join(lines))
+    return _NOT_ALL_WELL if found else 0
 
 
 def _download(options: argparse.Namespace) -> int:

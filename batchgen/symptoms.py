@@ -21,8 +21,8 @@ class Symptom:
     name: str
     """Short and stable, for scripts and for search."""
     patterns: tuple[str, ...]
-    """Regular expressions, each for a part of one line; they begin with letters as they stand, which
-    lets a log be searched ten times as fast."""
+    """Regular expressions, each for a part of one line. They begin with letters as they stand: so a
+    log is searched several times as fast."""
     cause: str
     """A sentence."""
     cure: str
@@ -123,14 +123,14 @@ SYMPTOMS = (
             # Recalled from CANN's error EJ0001, not confirmed.
             r"HCCP process.{0,80}last training process is running",
         ),
-        "Another process or container has the NPU, or one that died still does.",
+        "Another process or container has the NPU, or this container was not given it.",
         "See `npu-smi info` and `fuser -v /dev/davinci*`, stop what should not run any more, wait "
         "ten seconds and start again.",
         DeviceError,
     ),
     Symptom(
         "cpu-kernel-missing",
-        (r"The kernel \w+ unregistered",),
+        (r"The kernel [A-Z]\w+ unregistered",),
         "MindSpore's CPU back end has no kernel for this operator; the installation is sound.",
         "batchgen puts kernels of its own in place for SDXL on a CPU: `batchgen run device=cpu`; "
         "other code needs an NPU, device=ascend.",
@@ -192,11 +192,12 @@ SYMPTOMS = (
             # batchgen's own words, and numpy's where diffusers turns NaN into bytes.
             r"the VAE gave NaN or infinity",
             r"BlankImage: it is all black",
+            r"row \d+ failed: it is all black",
             r"image_processor\.py:\d+: RuntimeWarning: invalid value",
             r"pipeline_utils\.py:\d+: RuntimeWarning: invalid value",
         ),
-        "The VAE overflowed: it, or its attention, computes in float16.",
-        "Set model.vae_dtype=float32.",
+        "Numbers overflowed, mostly in a VAE, or its attention, that computes in float16.",
+        "Set model.vae_dtype=float32, and where that is so already model.dtype=bfloat16.",
     ),
     Symptom(
         "variant-missing",

@@ -19,6 +19,7 @@ ROOTS = (Path("/usr/local/Ascend"), Path("~/Ascend").expanduser())
 
 _SCRIPTS = ("ascend-toolkit/set_env.sh", "cann/set_env.sh", "cann-*/set_env.sh", "nnae/set_env.sh")
 _DOCS = "docs/ascend.md has the versions that fit"
+_INSTALL = "bash Ascend-cann-toolkit_*_linux-$(uname -m).run --install"
 
 
 def checks(accepted: Sequence[str], roots: Sequence[Path] = ROOTS) -> Iterator[Check]:
@@ -28,7 +29,7 @@ def checks(accepted: Sequence[str], roots: Sequence[Path] = ROOTS) -> Iterator[C
     home = _home()
     if home is None and not scripts:
         places = " nor in ".join(map(str, roots))
-        yield failed("cann", f"CANN is not installed, not in {places}", _DOCS)
+        yield failed("cann", f"CANN is not installed, not in {places}", f"{_INSTALL}; {_DOCS}")
     elif home is None:
         yield failed("cann", f"CANN is installed, but set_env.sh was not sourced: {source}", source)
     elif not home.is_dir():

@@ -51,15 +51,19 @@ def npu_checks(
     """Yield what the driver says; `needed_bytes` is what the model's weights take on the NPU."""
     table = npu_smi.parse(output or "")
     yield _driver(output, table, sorted(path.name for path in dev.glob("davinci[0-9]*")))
-    yield from _mask(device.index, len(table.chips))
-    visible = _visible(len(table.chips))
-    if visible is None or not table.chips:
+    n_chips = len(table.chips)
+    mask = os.environ.get(MASK)
+    numbers = [*range(n_chips)] if mask is None else _numbers(mask)
+    if mask is not None:
+        yield _mask(mask, numbers, n_chips)
+    visible = [table.chips[number] for number in numbers if number < n_chips]
+    if not visible:
         return
     if device.index >= len(visible):
         finding = f"device.index={device.index}, and {len(visible)} NPUs are visible, from 0"
         yield failed("npu", finding, "device.index=0")
         return
-    chip = table.chips[visible[device.index]]
+    chip = visible[device.index]
     yield _health(chip, [other for other in table.chips if other is not chip])
     yield _memory(chip, needed_bytes)
 
@@ -72,38 +76,30 @@ def _driver(output: str | None, table: NpuTable, nodes: list[str]) -> Check:
         there = f"driver {version} is installed" if version else "no driver is installed"
         devices = f"{len(nodes)} NPUs in /dev" if nodes else "no /dev/davinci*"
         finding = f"there is no npu-smi; {there}, {devices}"
-        return failed("driver", finding, f"install the driver, or give the container {_DOCKER}")
+        cure = f"install the driver, or start the container with docker run {_DOCKER} IMAGE"
+        return failed("driver", finding, cure)
     for symptom, _ in found(output):
         return failed("driver", f"npu-smi fails: {symptom.cause}", symptom.cure)
     finding = f"npu-smi lists no NPU: {one_line(output)}"
     return failed("driver", finding, "npu-smi info; ls -l /dev/davinci*; dmesg | grep -i davinci")
 
 
-def _mask(index: int, n_chips: int) -> Iterator[Check]:
-    text = os.environ.get(MASK)
-    if text is None:
-        return
-    visible = _visible(n_chips)
-    if visible is None:
-        finding = f"{MASK}={text!r} is no list of numbers, each once, such as 0,1"
-        yield failed("visible devices", finding, f"export {MASK}={index}")
-    elif n_chips and any(number >= n_chips for number in visible):
-        finding = f"{MASK}={text} names an NPU that is not there; {n_chips} are, from 0"
-        yield failed("visible devices", finding, f"export {MASK}=0")
-    else:
-        yield ok("visible devices", f"{MASK}={text}; device.index counts inside it, from 0")
+def _mask(mask: str, numbers: list[int], n_chips: int) -> Check:
+    name = "visible devices"
+    if not numbers:
+        finding = f"{MASK}={mask!r} is no list of numbers, each once, such as 0,1"
+        return failed(name, finding, f"unset {MASK}")
+    if n_chips and max(numbers) >= n_chips:
+        finding = f"{MASK}={mask} names an NPU that is not there; {n_chips} are, from 0"
+        return failed(name, finding, f"export {MASK}=0")
+    return ok(name, f"{MASK}={mask}; device.index counts inside it, from 0")
 
 
-def _visible(n_chips: int) -> list[int] | None:
-    """Return the numbers of the chips a program sees; None where the mask is nonsense."""
-    text = os.environ.get(MASK)
-    if text is None:
-        return list(range(n_chips))
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts) or len({*parts}) < len(parts):
-        return None
-    numbers = [int(part) for part in parts]
-    return [number for number in numbers if number < n_chips] if n_chips else numbers
+def _numbers(mask: str) -> list[int]:
+    """Return the numbers of the NPUs a program sees; none where the mask is nonsense."""
+    parts = [part.strip() for part in mask.split(",")]
+    is_list = all(part.isascii() and part.isdigit() for part in parts)
+    return [int(part) for part in parts] if is_list and len({*parts}) == len(parts) else []
 
 
 def _health(chip: Chip, others: list[Chip]) -> Check:
@@ -120,9 +116,7 @@ def _health(chip: Chip, others: list[Chip]) -> Check:
 
 def _memory(chip: Chip, needed_bytes: int) -> Check:
     finding = f"{chip.free_mb:,} of {chip.total_mb:,} MB free on {_name(chip)}"
-    holders = [
-        f"{p.pid}{f' ({p.name})' if p.name else ''} {p.memory_mb:,} MB" for p in chip.processes
-    ]
+    holders = [f"{f'{p.pid} {p.name}'.strip()} ({p.memory_mb:,} MB)" for p in chip.processes]
     if holders:
         finding += f"; held by process {', '.join(holders)}"
     pids = ",".join(str(process.pid) for process in chip.processes)
@@ -134,9 +128,8 @@ def _memory(chip: Chip, needed_bytes: int) -> Check:
 
 
 def _name(chip: Chip) -> str:
-    return f"NPU {chip.card} ({chip.name})" if chip.number == 0 else (
-        f"NPU {chip.card} chip {chip.number} ({chip.name})"
-    )  # fmt: skip
+    number = f" chip {chip.number}" if chip.number else ""
+    return f"NPU {chip.card}{number} ({chip.name})"
 
 
 def mindspore_sees_npus(answer: Answer) -> Iterator[Check]:
@@ -148,7 +141,8 @@ def mindspore_sees_npus(answer: Answer) -> Iterator[Check]:
         yield ok("mindspore npus", f"MindSpore sees {n_npus}")
     else:
         finding = "MindSpore's Ascend back end does not load: no CANN, or of another version"
-        yield failed("mindspore npus", finding, "see cann and driver above; docs/ascend.md")
+        cure = "python -c 'import mindspore; mindspore.device_context.ascend.is_available()'"
+        yield failed("mindspore npus", finding, f"{cure} says which library it lacks")
 
 
 def probe_checks(answer: Answer, kind: DeviceKind) -> Iterator[Check]:

@@ -25,8 +25,10 @@ def examine(config: JobConfig) -> Iterator[Check]:
         answers[DeviceKind.cpu] = probe.ask(config.device, DeviceKind.cpu)
     ascend = _ascend(config, answers[kind])
     yield from ascend if kind is DeviceKind.ascend else not_needed(ascend)
+    told: dict[Check, None] = {}
     for probed, answer in answers.items():
-        yield from device.probe_checks(answer, probed)
+        told.update(dict.fromkeys(device.probe_checks(answer, probed)))
+    yield from told
     yield from refusal
     yield from model.checks(config.model, kind)
     yield from output.checks(config)
