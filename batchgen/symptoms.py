@@ -1,8 +1,7 @@
 """The one table of known faults: how each shows in a text, its cause, its cure.
 
-`run` ends its messages with the cure, `batchgen doctor --log` names what it finds in a log. Knows
-nothing of mindspore; MindSpore raises `RuntimeError` for almost everything, so the text is all
-there is to go by.
+Read by `diagnosis` for the messages of `run`, by `doctor` for logs. Knows nothing of mindspore;
+MindSpore raises `RuntimeError` for almost everything, so the text is all there is to go by.
 """
 
 from __future__ import annotations
@@ -77,6 +76,8 @@ SYMPTOMS = (
         (
             # Read in the libraries of MindSpore 2.7.1 (CPU and Ascend back ends).
             r"memory isn't enough and alloc failed",
+            r"Memory not enough:",
+            r"Allocate memory failed, maybe device memory",
             r"Malloc device memory failed, size\[",
             r"Out of Memory!!! Request memory size",
             r"Allocate device memory failed",
@@ -95,10 +96,14 @@ SYMPTOMS = (
         (
             r"Set visible device failed",
             r"Device id exceeds the number of available devices",
+            # Read in reports: CANN's own words for a mask it does not take, and code EE2002.
+            r"set ASCEND_RT_VISIBLE_DEVICES:.{0,80} error, ",
+            r"environment variable ASCEND_RT_VISIBLE_DEVICES is invalid",
+            *_codes(107001),
         ),
-        "No visible NPU has this number: device.index counts inside ASCEND_RT_VISIBLE_DEVICES, "
-        "from 0.",
-        "Set device.index=0, or widen the mask.",
+        "No visible NPU has this number, or the mask is wrong: device.index counts inside "
+        "ASCEND_RT_VISIBLE_DEVICES, from 0.",
+        "Set device.index=0, or correct the mask: numbers that are there, ascending, each once.",
         DeviceError,
     ),
     Symptom(
@@ -120,7 +125,7 @@ SYMPTOMS = (
         (
             # Read in reports: the driver's words where another container has the card.
             r"dcmi mod(?:ule|el) initializ\w+ failed.{0,40}ret is -80(?:05|20)",
-            # Recalled from CANN's error EJ0001, not confirmed.
+            # CANN's error EJ0001.
             r"HCCP process.{0,80}last training process is running",
         ),
         "Another process or container has the NPU, or this container was not given it.",
@@ -288,30 +293,3 @@ SYMPTOMS = (
 )
 """Where several are found in one error, the first counts: a lost device allocates nothing either,
 and a device that is full fails to communicate."""
-
-
-def found(text: str) -> Iterator[tuple[Symptom, str]]:
-    """Yield each symptom that a text shows, in the order of the table, with the words that tell."""
-    for symptom in SYMPTOMS:
-        if symptom.beside is not None and not re.search(symptom.beside, text):
-            continue
-        for pattern in symptom.patterns:
-            if match := re.search(pattern, text):
-                yield symptom, match[0]
-                break
-
-
-def with_cure(text: str) -> str:
-    """Return the text of an error, ending with the cure if it is a known one."""
-    symptom = next((symptom for symptom, _ in found(text)), None)
-    if symptom is None or symptom.cure in text:
-        return text
-    return f"{text.rstrip()} {symptom.cause} {symptom.cure} ({symptom.name})"
-
-
-def one_line(text: str) -> str:
-    """The first line that says something; after it MindSpore puts dividers and C++ traces."""
-    for line in text.splitlines():
-        if line.strip() and not set(line.strip()) <= set("-= "):
-            return line.strip()
-    return "(no message)"

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "symptoms", "storage", "limits", "models", "config", "keywords",
+    "errors", "symptoms", "diagnosis", "storage", "limits", "models", "config", "keywords",
     "table", "plan", "folder", "lock", "ledger", "model_files", "weights", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "doctor", "reference", "compose", "cli", "__main__", "__init__",

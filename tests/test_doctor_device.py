@@ -73,7 +73,7 @@ def test_the_index_counts_inside_the_mask(monkeypatch: pytest.MonkeyPatch) -> No
     assert found["visible devices"].outcome is Outcome.ok
 
 
-@pytest.mark.parametrize("mask", ["", "a", "0,0", "0;1", "-1"])
+@pytest.mark.parametrize("mask", ["", "a", "0,0", "1,0", "0;1", "-1"])
 def test_a_mask_that_is_nonsense_is_a_failure(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The value is repeated."""
     monkeypatch.setenv(MASK, mask)

@@ -20,6 +20,9 @@ _BLOCK_CHARS = 2**20
 _OVERLAP_CHARS = 1000
 """A line longer than a block is cut; what is said across the cut is in both pieces."""
 
+_SAME_ERROR_LINES = 50
+"""CANN tells the cause of an error below it, in the lines that belong to it."""
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CALM = re.compile(
     # MindSpore warns of libraries it does not find on every CPU, and of memory before it tries
@@ -43,7 +46,7 @@ class Sighting:
     line: int
     """The first line that shows it, from 1."""
     after: str | None = None
-    """Where it is a consequence: what stands above it, in words."""
+    """Where it is a consequence: what it comes of, in words."""
 
 
 def sightings(path: Path) -> list[Sighting]:
@@ -112,20 +115,20 @@ def _faults(block: str) -> Iterator[tuple[int, str]]:
 
 
 def _explained(lines: dict[Symptom, int], first_error: int | None) -> list[Sighting]:
-    causes, consequences = [], []
-    first_cause = min((line for s, line in lines.items() if not s.is_consequence), default=None)
-    for symptom, line in sorted(lines.items(), key=lambda item: item[1]):
+    by_line = sorted(lines.items(), key=lambda item: item[1])
+    causes = [(symptom, line) for symptom, line in by_line if not symptom.is_consequence]
+    first, last = [], []
+    for symptom, line in by_line:
         if not symptom.is_consequence:
-            causes.append(Sighting(symptom, line))
-        elif first_cause is not None and first_cause <= line:
-            name = next(s.name for s, at in lines.items() if at == first_cause)
-            consequences.append(Sighting(symptom, line, f"{name} in line {first_cause}"))
+            first.append(Sighting(symptom, line))
+        elif causes and causes[0][1] <= line + _SAME_ERROR_LINES:
+            last.append(Sighting(symptom, line, f"{causes[0][0].name} in line {causes[0][1]:,}"))
         elif first_error is not None and first_error < line:
-            above = f"an error that is not known here, in line {first_error}"
-            causes.append(Sighting(symptom, line, above))
+            above = f"an error that is not known here, in line {first_error:,}"
+            first.append(Sighting(symptom, line, above))
         else:
-            causes.append(Sighting(symptom, line))
-    return sorted(causes, key=lambda one: one.line) + consequences
+            first.append(Sighting(symptom, line))
+    return first + last
 
 
 def report(found: list[Sighting]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.diagnosis import found, one_line
 from batchgen.doctor import cann, npu_smi
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.doctor.npu_smi import HEALTHY, Chip, NpuTable
 from batchgen.doctor.probe import Answer
-from batchgen.symptoms import found, one_line
 
 MASK = "ASCEND_RT_VISIBLE_DEVICES"
 
@@ -87,7 +87,7 @@ def _driver(output: str | None, table: NpuTable, nodes: list[str]) -> Check:
 def _mask(mask: str, numbers: list[int], n_chips: int) -> Check:
     name = "visible devices"
     if not numbers:
-        finding = f"{MASK}={mask!r} is no list of numbers, each once, such as 0,1"
+        finding = f"{MASK}={mask!r} is no list of ascending numbers such as 0,1"
         return failed(name, finding, f"unset {MASK}")
     if n_chips and max(numbers) >= n_chips:
         finding = f"{MASK}={mask} names an NPU that is not there; {n_chips} are, from 0"
@@ -98,8 +98,10 @@ def _mask(mask: str, numbers: list[int], n_chips: int) -> Check:
 def _numbers(mask: str) -> list[int]:
     """Return the numbers of the NPUs a program sees; none where the mask is nonsense."""
     parts = [part.strip() for part in mask.split(",")]
-    is_list = all(part.isascii() and part.isdigit() for part in parts)
-    return [int(part) for part in parts] if is_list and len({*parts}) == len(parts) else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        return []
+    numbers = [int(part) for part in parts]
+    return numbers if numbers == sorted({*numbers}) else []
 
 
 def _health(chip: Chip, others: list[Chip]) -> Check:

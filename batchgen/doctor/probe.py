@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.config import DeviceConfig, DeviceKind
-from batchgen.symptoms import found, one_line
+from batchgen.diagnosis import found, one_line
 
 TIMEOUT_S = 300.0
 """A first operator on an NPU compiles for tens of seconds; MindSpore may crawl on a busy CPU."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from batchgen.diagnosis import found, one_line
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ImageError
-from batchgen.symptoms import found, one_line
 
 
 def image_error(text: str) -> ImageError | None:

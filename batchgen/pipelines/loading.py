@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from batchgen.diagnosis import one_line, with_cure
 from batchgen.errors import DeviceError, DeviceOutOfMemory, ModelError
 from batchgen.models import Dtype
 from batchgen.pipelines import failures
 from batchgen.pipelines.machine import Machine
-from batchgen.symptoms import one_line, with_cure
 
 SHOWN = 3
 """How many missing tensors a message names."""

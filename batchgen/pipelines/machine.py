@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.diagnosis import one_line, with_cure
 from batchgen.errors import DeviceError
 from batchgen.pipelines import failures
-from batchgen.symptoms import one_line, with_cure
 
 logger = logging.getLogger(__name__)
 

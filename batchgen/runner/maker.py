@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from batchgen.diagnosis import with_cure
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.images import blank_reason
 from batchgen.pipelines import Generation, Picture, Pipeline
 from batchgen.plan.batches import Batch, Image
 from batchgen.runner.ladder import Rung
-from batchgen.symptoms import with_cure
 
 logger = logging.getLogger(__name__)
 
