@@ -154,7 +154,7 @@ SYMPTOMS = (
         (r"'type' object is not subscriptable",),
         "MindOne is run by Python 3.8 or older, which does not know list[int].",
         "Make an environment with Python 3.10, 3.11 or 3.12 and install batchgen there.",
-        beside=r"mindone|mindspore",
+        beside=r"[Pp]ython ?3\.[5-8]\b|mindone/",
     ),
     Symptom(
         "maskedfill-dtype",

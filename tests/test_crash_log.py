@@ -59,6 +59,16 @@ def test_an_unknown_error_above_the_thread_pool_is_pointed_at() -> None:
     assert found[0].after == "an error that is not known here, in line 1"
 
 
+def test_source_around_a_frame_is_no_fault() -> None:
+    """A notebook shows the errors that were not raised beside the one that was."""
+    assert names(SAMPLES / "crash_logs" / "weights-damaged--2.log") == ["weights-damaged"]
+
+
+def test_what_cann_tells_below_an_error_is_its_cause() -> None:
+    """The failed communication is named after the process that holds the NPU."""
+    assert names(SAMPLES / "crash_logs" / "device-busy--3.log") == ["device-busy", "hccl"]
+
+
 def test_the_log_is_never_repeated(tmp_path: Path) -> None:
     """It may hold prompts, paths and names that are nobody else's business."""
     log = tmp_path / "secret.log"

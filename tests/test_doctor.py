@@ -64,6 +64,15 @@ def test_a_crash_log_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert "cure   batchgen puts kernels" in told
 
 
+def test_the_log_of_a_job_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `run` says of a failure in its own words."""
+    small = ("model=fake", "sampling.width=64", "sampling.height=64")
+    main(["run", "table=t.csv", *small, "model.oom_above_batch=0"])
+    capsys.readouterr()
+    assert main(["doctor", "--log", "outputs/t/.batchgen/log.txt", "--json"]) == 3
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["device-oom"]
+
+
 def test_a_harmless_log_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     """And says that nothing is known of it."""
     assert main(["doctor", "--log", str(HARMLESS)]) == 0

@@ -27,7 +27,11 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CALM = re.compile(
     # MindSpore warns of libraries it does not find on every CPU, and of memory before it tries
     # again; its lines begin with level and module: [WARNING] ME(5573:1401,MainProcess):2026-...
-    r"\s*\[(?:DEBUG|INFO|WARNING|TRACE)\] ?[A-Z_0-9]+\(|.{0,60}?\b(?:DEBUG|INFO)\b"
+    r"\s*\[(?:DEBUG|INFO|WARNING|TRACE)\] ?[A-Z_0-9]+\("
+    r"|.{0,60}?\b(?:DEBUG|INFO)\b"
+    # Notebooks and rich print the source around a frame, with all the errors it might have raised.
+    r"|\s*(?:-+> ?)?\d+ {4,}"
+    r"|[\s│❱]*\d+ │"
 )
 _PROMPT = re.compile(
     r"""\b\w*(?:prompt|caption)\w*["']?\s*[:=]?\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""

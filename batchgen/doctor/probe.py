@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +59,15 @@ def answer(command: Sequence[str], timeout_s: float) -> Answer:
     ) as process:
         try:
             printed, said = process.communicate(timeout=timeout_s)
+            ending = _ending(process.returncode)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             printed, said = process.communicate()
-            return _answer(printed, said, f"it did not answer within {timeout_s:g} s")
-    return _answer(printed, said, _ending(process.returncode))
+            ending = f"it did not answer within {timeout_s:g} s"
+        finally:
+            if process.poll() is None:  # Ctrl-C does not reach its session
+                os.killpg(process.pid, signal.SIGKILL)
+    return _answer(printed, said, ending)
 
 
 def _ending(code: int) -> str:
@@ -72,8 +77,7 @@ def _ending(code: int) -> str:
 
 
 def _answer(printed: str, said: str, ending: str) -> Answer:
-    lines = [line.partition(_MARK)[2] for line in printed.splitlines() if _MARK in line]
-    records = [json.loads(line) for line in lines]
+    records = list(_records(printed))
     stages = {record["stage"]: record["found"] for record in records if "found" in record}
     error = next((record["error"] for record in records if "error" in record), "")
     if not error and not ending:
@@ -82,6 +86,15 @@ def _answer(printed: str, said: str, ending: str) -> Answer:
     for symptom, _ in found(f"{error}\n{said}"):
         return Answer(stages, symptom.cause if error else f"{how}: {symptom.cause}", symptom.cure)
     return Answer(stages, how)
+
+
+def _records(printed: str) -> Iterator[dict[str, Any]]:
+    """Yield what the stages said; a line that death cut off is none."""
+    for line in printed.splitlines():
+        before, mark, text = line.partition(_MARK)
+        if mark and not before:
+            with suppress(ValueError):
+                yield json.loads(text)
 
 
 def _mindspore() -> dict[str, Any]:
