@@ -102,7 +102,7 @@ def test_a_half_set_environment_is_a_warning(
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib")
     check = named(list(cann.checks([], [sourced])), "set_env.sh")
     assert check.outcome is Outcome.warning
-    assert check.finding.startswith("LD_LIBRARY_PATH do not lead")
+    assert check.finding.startswith("CANN is not in LD_LIBRARY_PATH:")
 
 
 def test_a_driver_is_known_by_its_file(tmp_path: Path) -> None:

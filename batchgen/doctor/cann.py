@@ -37,7 +37,7 @@ def checks(accepted: Sequence[str], roots: Sequence[Path] = ROOTS) -> Iterator[C
         yield failed("cann", f"the environment names {home}, which is not there", cure)
     else:
         yield _version_check(home, accepted)
-        yield from _environment(home, source or f"source {home}/set_env.sh")
+        yield from _environment(source or f"source {home}/set_env.sh")
 
 
 def _home() -> Path | None:
@@ -60,7 +60,7 @@ def _version_check(home: Path, accepted: Sequence[str]) -> Check:
     return ok("cann", f"CANN {name} in {home}")
 
 
-def _environment(home: Path, source: str) -> Iterator[Check]:
+def _environment(source: str) -> Iterator[Check]:
     """What set_env.sh sets and MindSpore looks for."""
     wanted = {
         "LD_LIBRARY_PATH": "/lib64",
@@ -70,7 +70,7 @@ def _environment(home: Path, source: str) -> Iterator[Check]:
     }
     lacking = [name for name, part in wanted.items() if part not in os.environ.get(name, "")]
     if lacking:
-        finding = f"{', '.join(lacking)} do not lead to {home}: set_env.sh was not sourced in full"
+        finding = f"CANN is not in {', '.join(lacking)}: set_env.sh was not sourced in full"
         yield warning("set_env.sh", finding, source)
     else:
         yield ok("set_env.sh", "was sourced")

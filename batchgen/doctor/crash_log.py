@@ -83,14 +83,15 @@ def _first_lines(log: TextIO) -> tuple[dict[Symptom, int], int | None]:
     for block in _blocks(log):
         beside -= {text for text in beside if re.search(text, block)}
         here = {symptom for symptom, patterns in wanted.items() if _shows(patterns, block)}
-        if here or (first_error is None and _ERROR.search(block)):
-            for number, line in _faults(block):
-                if first_error is None and _ERROR.search(line):
-                    first_error = n_before + number
-                for symptom in [symptom for symptom in here if _shows(wanted[symptom], line)]:
-                    lines[symptom] = n_before + number
-                    here.remove(symptom)
-                    del wanted[symptom]
+        asked = [pattern for symptom in here for pattern in wanted[symptom]]
+        asked += [_ERROR] if first_error is None else []
+        for number, line in _faults(block, asked):
+            if first_error is None and _ERROR.search(line):
+                first_error = n_before + number
+            for symptom in [symptom for symptom in here if _shows(wanted[symptom], line)]:
+                lines[symptom] = n_before + number
+                here.remove(symptom)
+                del wanted[symptom]
         n_before += block.count("\n")
     return {s: line for s, line in lines.items() if s.beside not in beside}, first_error
 
@@ -110,9 +111,13 @@ def _blocks(log: TextIO) -> Iterator[str]:
     yield rest
 
 
-def _faults(block: str) -> Iterator[tuple[int, str]]:
-    """Yield what may name a fault, with its line in the block, from 1."""
+def _faults(block: str, asked: list[re.Pattern[str]]) -> Iterator[tuple[int, str]]:
+    """Yield what may name a fault asked for, with its line in the block, from 1."""
+    if not _shows(asked, block):
+        return
     for number, line in enumerate(block.split("\n"), start=1):
+        if not _shows(asked, line):
+            continue
         for part in _COLOUR.sub("", line).split("\r"):  # a progress bar rewrites its line
             if not _CALM.match(part):
                 yield number, _PROMPT.sub(" ", part)

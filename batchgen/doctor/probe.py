@@ -72,7 +72,9 @@ def answer(command: Sequence[str], timeout_s: float) -> Answer:
 
 def _ending(code: int) -> str:
     if code < 0:
-        return f"it died of {signal.Signals(-code).name}"
+        return (
+            f"it died of {next((s.name for s in signal.Signals if s == -code), f'signal {-code}')}"
+        )
     return "" if code == 0 else f"it ended with exit code {code}"
 
 
