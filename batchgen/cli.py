@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from batchgen.errors import BatchgenError, ConfigError, FolderError, Stopped
+from batchgen.errors import BatchgenError, ConfigError, FolderError, Refused, Stopped
 
 if TYPE_CHECKING:
     from batchgen.compose import Composer
@@ -74,10 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(command=_plan)
     download = commands.add_parser("download", help="fetch the files of a model")
     download.set_defaults(command=_download, multirun=False)
+    doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
+    doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(command=_doctor)
     for command in (run, plan):
         command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
         command.add_argument("--cfg", action="store_true", help="print the config and stop")
-    for command in (run, plan, download):
+    for command in (run, plan, doctor, download):
         command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
         command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
     _add_folder_commands(commands)
@@ -248,6 +253,33 @@ def _repro(options: argparse.Namespace) -> int:
     for line in comparison.lines:
         print(line)
     return 0 if comparison.is_same else _NOT_ALL_WELL
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    if options.log is not None:
+        return _read_log(options)
+    from batchgen.compose import Composer
+    from batchgen.doctor.examination import examine, has_failed, summary
+
+    # As for a download: any path passes for the table, none is opened.
+    checks = []
+    for check in examine(Composer(options.config_dir).job(["table=none.csv", *options.overrides])):
+        checks.append(check)
+        if not options.json:
+            print("\n".join(check.lines()), flush=True)
+    print(json.dumps([check.as_json() for check in checks]) if options.json else summary(checks))
+    return Refused.exit_code if has_failed(checks) else 0
+
+
+def _read_log(options: argparse.Namespace) -> int:
+    from batchgen.doctor import crash_log
+
+    if options.overrides:
+        raise ConfigError([f"{options.overrides[0]}: --log reads a log and takes no settings."])
+    found = crash_log.sightings(options.log)
+    lines = [crash_log.as_json(found)] if options.json else crash_log.report(found)
+    print("\n".join(lines))
+    return _NOT_ALL_WELL if found else 0
 
 
 def _download(options: argparse.Namespace) -> int:

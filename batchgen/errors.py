@@ -8,6 +8,7 @@
     │   │   ├── JobInUse        another process is at work in it
     │   │   └── JobChanged      what is in it was made with other settings
     │   ├── ModelError          model files missing, incomplete or unsafe
+    │   │   └── ModelMissing    none of them is on this machine yet
     │   └── DeviceError         no such device, or one too small for the model
     ├── CircuitOpen             4: too many failures in a row, or the device is lost
     ├── Stopped                 75: ended early, the same command goes on
@@ -62,6 +63,10 @@ class JobChanged(FolderError):
 
 class ModelError(Refused):
     """Model files are missing, incomplete or in a format that is not safe to load."""
+
+
+class ModelMissing(ModelError):
+    """The model is not on this machine yet; names where it was looked for."""
 
 
 class DeviceError(Refused):

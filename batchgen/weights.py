@@ -16,7 +16,7 @@ from typing import Any
 
 from batchgen import model_files
 from batchgen.config import DeviceKind
-from batchgen.errors import ModelError
+from batchgen.errors import ModelError, ModelMissing
 from batchgen.model_files import check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
@@ -160,7 +160,7 @@ def _revision(model: ModelConfig) -> str:
 def locate(model: SdxlModel) -> Path:
     """The model's folder: `path`, or the first whole one in the places where hubs put it.
 
-    Raises `ModelError` if there is none; one that is not whole says what it lacks.
+    Raises `ModelMissing` if there is none; `ModelError` says what one lacks that is not whole.
     """
     if model.path is not None:
         folder = Path(model.path).expanduser()
@@ -183,7 +183,7 @@ def locate(model: SdxlModel) -> Path:
     if first_fault is not None:
         raise first_fault
     looked = "".join(f"\n  {place}" for place in places)
-    raise ModelError(
+    raise ModelMissing(
         f"{model.hub_id} is not on this machine. Fetch it with `batchgen download "
         f"model={model.name}`, or set model.path to its folder. Looked in:{looked}"
     )

@@ -16,11 +16,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "sampling",
+    "errors", "symptoms", "diagnosis", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "sampling",
     "models", "config", "keywords", "table", "plan", "folder", "lock", "ledger", "model_files",
     "weights", "adapter_names", "adapter_files", "adapters", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
-    "report",
+    "report", "doctor",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
 """From the ground up: a room imports from itself and from those before it."""
@@ -126,7 +126,7 @@ def test_a_room_imports_only_from_rooms_above_it(module: str) -> None:
 
 def test_rooms_of_several_modules_keep_an_order_too() -> None:
     """Inside such a room a module imports from those its __init__ names before it."""
-    for room in ("plan", "ledger", "runner", "report"):
+    for room in ("plan", "ledger", "runner", "report", "doctor"):
         text = FILES[room].read_text(encoding="utf-8")
         order = re.findall(r"^ *(\w+) {2,}", text, re.MULTILINE)
         assert sorted(order) == sorted(

@@ -276,6 +276,13 @@ def test_plan_imports_no_model() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_doctor_itself_loads_no_model() -> None:
+    """What may crash does so in another process; a log needs not even hydra."""
+    assert not imported_by("doctor", "model=fake") & set(HEAVY)
+    assert not imported_by("doctor", "--log", __file__) & {*HEAVY, "pandas", "pyarrow"}
+
+
+@pytest.mark.usefixtures("workplace")
 def test_a_finished_job_answers_without_mindspore_and_pandas() -> None:
     """It reads names, times and counts."""
     main(RUN)

@@ -17,6 +17,7 @@ EXIT_CODES = {
     "JobInUse": 2,
     "JobChanged": 2,
     "ModelError": 2,
+    "ModelMissing": 2,
     "DeviceError": 2,
     "CircuitOpen": 4,
     "Stopped": 75,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -112,6 +113,16 @@ def test_failure_carries_the_error_and_its_last_frames() -> None:
     assert failed.batch_size == 1
     assert "in _break" in failed.traceback
     assert "row 0 fails (model.fail_rows)" in failed.traceback
+
+
+def test_failure_by_a_known_fault_ends_with_its_cure() -> None:
+    """In the log and in failures.parquet."""
+    (failed,) = scene(fail_rows=[0]).make(image_of(0))
+    assert isinstance(failed, Failed)
+    assert failed.message == "row 0 fails (model.fail_rows)"
+    known = dataclasses.replace(failed, error=RuntimeError("The kernel GeluExt unregistered."))
+    assert known.message.startswith("The kernel GeluExt unregistered. ")
+    assert known.message.endswith("(cpu-kernel-missing)")
 
 
 def test_batch_of_culprits_fails_one_by_one() -> None:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from batchgen.diagnosis import one_line, with_cure
 from batchgen.errors import DeviceError, DeviceOutOfMemory, ModelError
 from batchgen.models import Dtype
-from batchgen.pipelines import symptoms
+from batchgen.pipelines import failures
 from batchgen.pipelines.machine import Machine
 
 SHOWN = 3
@@ -77,12 +78,12 @@ def _component(name: str, kind: Any, folder: Path, options: dict[str, Any]) -> A
 
 
 def _refusal(error: Exception, folder: Path) -> ModelError | DeviceError:
-    known = symptoms.image_error(str(error))
+    known = failures.image_error(str(error))
     if isinstance(known, DeviceOutOfMemory):
         return DeviceError(f"The model in {folder} does not fit on the device: {known}")
     if known is not None:
         return DeviceError(str(known))
-    return ModelError(f"{folder} cannot be loaded: {symptoms.one_line(str(error))}")
+    return ModelError(with_cure(f"{folder} cannot be loaded: {one_line(str(error))}"))
 
 
 @functools.cache

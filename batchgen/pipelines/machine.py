@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.diagnosis import one_line, with_cure
 from batchgen.errors import DeviceError
-from batchgen.pipelines import symptoms
+from batchgen.pipelines import failures
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Machine:
         # By the process, so that several workers of one host do not all choose the same core.
         self._core = cores[os.getpid() % len(cores)] if one_core and not self.is_ascend else None
         with self.at_work():
-            self.ms = _imported()
+            self.ms = imported()
             self._bind(device)
             self._probe = self.ms.tensor([1.0]) + 1.0
 
@@ -70,7 +71,7 @@ class Machine:
         try:
             start_npu(ms, device)
         except (RuntimeError, ValueError, OSError) as error:
-            raise symptoms.device_error(str(error), device.index) from error
+            raise failures.device_error(str(error), device.index) from error
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was given; on a CPU nothing is ever pending."""
@@ -120,13 +121,14 @@ class Machine:
             self.ms.runtime.empty_cache()
 
 
-def _imported() -> Any:
+def imported() -> Any:
+    """Import mindspore, or raise a `DeviceError` that says why it cannot be."""
     try:
         import mindspore
     except (ImportError, OSError) as error:
         raise DeviceError(
-            f"mindspore cannot be imported: {symptoms.one_line(str(error))} "
-            "Install mindspore>=2.7.1,<2.8; docs/ascend.md has the versions that fit."
+            with_cure(f"mindspore cannot be imported: {one_line(str(error))}")
+            + " See `batchgen doctor`; docs/ascend.md has the versions that fit."
         ) from error
     return mindspore
 

@@ -22,7 +22,7 @@ from batchgen import weights
 from batchgen.adapters import Adapter
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import ModelConfig, SdxlModel
-from batchgen.pipelines import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture, symptoms
+from batchgen.pipelines import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture, failures
 from batchgen.pipelines.adapters import Adapters
 from batchgen.pipelines.loading import import_mindone, loaded
 from batchgen.pipelines.machine import Machine
@@ -84,7 +84,7 @@ class SdxlPipeline:
             for straggler in stragglers:
                 logger.warning("The failed batch had another error: %s", straggler)
             text = "\n".join(map(str, (error, *stragglers)))
-            known = symptoms.image_error(text)
+            known = failures.image_error(text)
             if known is not None:
                 raise known from error
             raise

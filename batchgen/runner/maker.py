@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from batchgen.diagnosis import with_cure
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.images import blank_reason
 from batchgen.pipelines import Generation, Picture, Pipeline
@@ -59,6 +60,11 @@ class Failed:
     image: Image
     error: BaseException
     batch_size: int
+
+    @property
+    def message(self) -> str:
+        """What went wrong; a known fault ends with its cure."""
+        return with_cure(str(self.error))
 
     @property
     def traceback(self) -> str:

@@ -44,7 +44,7 @@ def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str)
         "attempt": attempt,
         "is_final": is_final,
         "error_type": type(failed.error).__name__,
-        "message": str(failed.error),
+        "message": failed.message,
         "traceback": failed.traceback,
         "batch_size": failed.batch_size,
         "run_id": run_id,

@@ -151,7 +151,7 @@ class Worker:
 
     def _hold(self, failed: Failed, maker: Maker) -> None:
         """Take a failure in; it is charged only when a success shows that the device works."""
-        logger.warning("row %d failed: %s", failed.image.row_index, failed.error)
+        logger.warning("row %d failed: %s", failed.image.row_index, failed.message)
         is_retry = failed.image.key in self._attempts
         if is_retry and self._has_success:
             self._record_failure(failed)

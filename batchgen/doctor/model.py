@@ -1,0 +1,55 @@
+"""The files of the model, and the types it will compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchgen import weights
+from batchgen.config import DeviceKind
+from batchgen.doctor.check import Check, failed, ok, warning
+from batchgen.errors import ModelError, ModelMissing
+from batchgen.model_files import loaded_files
+from batchgen.models import Dtype, FakeModel, ModelConfig, SdxlModel
+
+
+def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
+    """Yield where the model is and what it computes in; reads headers, hashes nothing."""
+    yield _files(model)
+    if not isinstance(model, FakeModel):
+        yield _types(model, kind)
+
+
+def _files(model: ModelConfig) -> Check:
+    if not isinstance(model, SdxlModel):
+        return ok("model files", f"model={model.name} is made here and needs none")
+    download = f"batchgen download model={model.name}"
+    try:
+        folder = weights.locate(model)
+        weights.check(folder, model.variant)
+    except ModelMissing as error:
+        return warning("model files", str(error).splitlines()[0].partition(". ")[0], download)
+    except ModelError as error:
+        return failed("model files", " ".join(str(error).split()), download)
+    return ok("model files", f"{folder}, whole, {weights_bytes(model) / 2**30:.1f} GiB")
+
+
+def weights_bytes(model: ModelConfig) -> int:
+    """Return the size of the weight files, which is what they take on an NPU; 0 if unknown."""
+    if not isinstance(model, SdxlModel):
+        return 0
+    try:
+        files = loaded_files(weights.locate(model), model.variant)
+        return sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+    except (ModelError, OSError):
+        return 0
+
+
+def _types(model: ModelConfig, kind: DeviceKind) -> Check:
+    main, vae = weights.dtypes(model, kind)
+    finding = f"{main.value}, the VAE in {vae.value}"
+    if vae is Dtype.float16:
+        finding += "; in float16 SDXL's VAE overflows and pictures come out black"
+        return warning("precision", finding, "model.vae_dtype=float32")
+    if kind is DeviceKind.ascend:
+        finding += " and so is its attention, which MindOne would cast to float16"
+    return ok("precision", finding)
