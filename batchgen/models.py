@@ -39,15 +39,19 @@ class ModelConfig:
 
 @dataclass(kw_only=True)
 class SdxlModel(ModelConfig):
-    """Stable Diffusion XL in diffusers' folder layout, as `mindone.diffusers` loads it."""
+    """Stable Diffusion XL, in diffusers' folder layout or in a single file of its first layout."""
 
     name: str = "sdxl-base"
     full_size: bool = True
     path: str | None = None
-    """A folder with model_index.json; None looks in the caches of ModelScope and Hugging Face."""
+    """A folder with model_index.json, or one .safetensors file; None looks in the hubs' caches."""
+    config_path: str | None = None
+    """Beside a single file: a folder with model_index.json, configs and tokenizers; None looks in
+    the caches of ModelScope and Hugging Face."""
     hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
     """The model's name on ModelScope, for `batchgen download`."""
-    hub_revision: str | None = None
+    hub_revision: str = "master"
+    """A branch, tag or commit there; what it stood for is written down by the download."""
     variant: str | None = "fp16"
     """The suffix of the weight files, as in diffusers; None for the plain ones."""
     dtype: Dtype = Dtype.float16

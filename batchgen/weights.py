@@ -1,37 +1,26 @@
-"""Where a model's files are, how they get there, and what tells one model from another.
-
-Knows nothing of mindspore; the only user of modelscope.
-"""
+"""Where a model's files are, and what tells one model from another; knows nothing of mindspore."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchgen import model_files
 from batchgen.config import DeviceKind
 from batchgen.errors import ModelError
-from batchgen.model_files import check
+from batchgen.hashes import hashes
+from batchgen.model_files import ModelFiles, check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
-__all__ = ["ModelIdentity", "cache_folder", "check", "download", "dtypes", "identity", "locate"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["ModelIdentity", "cache_folder", "check", "dtypes", "find", "identity", "locate"]
 
 FAKE_REVISION = "fake-1"
 
 HUGGING_FACE_ID = "stabilityai/stable-diffusion-xl-base-1.0"
-
-ALLOW_PATTERNS = (
-    "model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*", "*/config.json",
-)  # fmt: skip
-"""What is downloaded beside the weights, as fnmatch patterns on the whole path."""
 
 UNET: dict[str, Any] = {
     "sample_size": 16, "in_channels": 4, "out_channels": 4, "layers_per_block": 1,
@@ -108,6 +97,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "batchgen"
 
 
+def stamps_file() -> Path:
+    """Where the hashes of model files are kept, so that each is computed once."""
+    return cache_folder() / "hashes.json"
+
+
 def dtypes(model: ModelConfig, kind: DeviceKind) -> tuple[Dtype, Dtype]:
     """Types that the model and its VAE compute in; a CPU has full kernels for float32 only."""
     if kind is not DeviceKind.ascend or isinstance(model, FakeModel):
@@ -120,7 +114,7 @@ def dtypes(model: ModelConfig, kind: DeviceKind) -> tuple[Dtype, Dtype]:
 def identity(model: ModelConfig, kind: DeviceKind) -> ModelIdentity:
     """Tell a model by its contents; hashes the files once, then knows them by their time stamps.
 
-    Raises `ModelError` if the files are not here.
+    Raises `ModelError` if the files are not here, or not a whole model.
     """
     main, vae = (dtype.value for dtype in dtypes(model, kind))
     return ModelIdentity(
@@ -137,41 +131,77 @@ def _revision(model: ModelConfig) -> str:
         return DEMO_REVISION
     if not isinstance(model, SdxlModel):
         raise TypeError(f"no model is a {type(model).__name__}")
-    folder = locate(model)
-    files = sorted(model_files.loaded_files(folder, model.variant))
-    contents = model_files.hashes(files, cache_folder() / "hashes.json")
+    files = find(model)
+    files.check()
+    paths = sorted(files.loaded())
+    contents = hashes(paths, stamps_file())
     digest = hashlib.sha256()
-    for file, content in zip(files, contents, strict=True):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
+    for path, content in zip(paths, contents, strict=True):
+        is_single = path == files.single
+        name = "single" if is_single else path.relative_to(files.folder).as_posix()
+        digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def locate(model: SdxlModel) -> Path:
-    """The model's folder: `path`, or the first whole one in the places where hubs put it.
+    """The model's folder or its single file; raises as `find` does."""
+    files = find(model)
+    return files.single or files.folder
 
-    Raises `ModelError` if there is none; one that is not whole says what it lacks.
+
+def find(model: SdxlModel) -> ModelFiles:
+    """The files of a model: those at `path`, or the first whole ones where hubs put them.
+
+    What `path` names is not checked yet. Raises `ModelError` if there is none; a model in a cache
+    that is not whole says what it lacks.
     """
-    if model.path is not None:
-        folder = Path(model.path).expanduser()
-        if not (folder / "model_index.json").is_file():
-            raise ModelError(
-                f"model.path={model.path} is not a model: it has no model_index.json. "
-                "Name the folder that holds model_index.json, unet/, vae/ and the rest."
-            )
-        return folder
+    if model.path is None:
+        return _cached(model, None)
+    path = Path(model.path).expanduser()
+    if path.is_file():
+        return _beside(path, model)
+    if not (path / "model_index.json").is_file():
+        raise ModelError(
+            f"model.path={model.path} is not a model: it has no model_index.json. Name the folder "
+            "that holds model_index.json, unet/, vae/ and the rest, or one .safetensors file."
+        )
+    return ModelFiles(path, model.variant)
+
+
+def _beside(single: Path, model: SdxlModel) -> ModelFiles:
+    """A single file with the folder that has what it lacks: configs, tokenizers, the scheduler."""
+    if single.suffix != ".safetensors":
+        raise ModelError(
+            f"model.path={single} is no .safetensors file; opening another can run any code. "
+            "Name a .safetensors file, or a folder with model_index.json."
+        )
+    if model.config_path is not None:
+        return ModelFiles(Path(model.config_path).expanduser(), None, single)
+    return _cached(model, single)
+
+
+def _cached(model: SdxlModel, single: Path | None) -> ModelFiles:
     places = list(dict.fromkeys(_places(model.hub_id)))
     first_fault: ModelError | None = None
     for folder in places:
         if (folder / "model_index.json").is_file():
+            files = ModelFiles(folder, model.variant, single)
             try:
-                check(folder, model.variant)
+                files.check()
             except ModelError as fault:
                 first_fault = first_fault or fault
             else:
-                return folder
+                return files
     if first_fault is not None:
         raise first_fault
     looked = "".join(f"\n  {place}" for place in places)
+    if single is not None:
+        raise ModelError(
+            f"{single} holds tensors only, and the configs and tokenizers of {model.hub_id} are "
+            "not on this machine. Fetch them, a few MB, with `batchgen download "
+            f"model.path={single}`, or set model.config_path to a folder with model_index.json. "
+            f"Looked in:{looked}"
+        )
     raise ModelError(
         f"{model.hub_id} is not on this machine. Fetch it with `batchgen download "
         f"model={model.name}`, or set model.path to its folder. Looked in:{looked}"
@@ -196,33 +226,3 @@ def _snapshots(repository: Path) -> Iterator[Path]:
     """Revisions in a hub's cache, the newest first; the empty folder itself where there is none."""
     found = [path for path in repository.glob("snapshots/*") if path.is_dir()]
     yield from sorted(found, key=lambda path: path.stat().st_mtime, reverse=True) or [repository]
-
-
-def download(model: SdxlModel) -> Path:
-    """Fetch the model from ModelScope, as far as it is not here yet, and check that it is whole.
-
-    Only what is loaded: the weights of one variant, about 6.9 GB in float16. Raises `ModelError`
-    where the hub cannot be reached or the files are not whole.
-    """
-    from modelscope import snapshot_download
-    from modelscope_hub.errors import HubError
-
-    logger.warning(
-        "Stable Diffusion XL is licensed under CreativeML Open RAIL++-M; by downloading it you "
-        "accept its terms, which come with the model."
-    )
-    patterns = [*ALLOW_PATTERNS, *model_files.weight_patterns(model.variant)]
-    try:
-        place = snapshot_download(
-            model.hub_id, revision=model.hub_revision, allow_patterns=patterns
-        )
-    except (HubError, OSError, ValueError) as error:
-        reason = str(error).partition(" (Caused by")[0]
-        raise ModelError(
-            f"{model.hub_id} cannot be fetched: {type(error).__name__}: {reason}. Check network "
-            "and disk and try again, it goes on where it stopped; or copy the folder from another "
-            "machine and set model.path."
-        ) from error
-    folder = Path(place)
-    check(folder, model.variant)
-    return folder

@@ -13,7 +13,6 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from batchgen import weights
 from batchgen.config import DeviceConfig, DeviceKind
+from batchgen.model_files import ModelFiles
 from batchgen.models import ModelConfig, SdxlModel
 from batchgen.pipelines import PLAIN, Decoding, Generation, Picture, symptoms
 from batchgen.pipelines.loading import import_mindone, loaded
@@ -51,9 +51,9 @@ class SdxlPipeline:
         self._machine = Machine(device, kind, one_core=not model.full_size)
         with self._machine.at_work():
             import_mindone()
-            folder, variant = _files(model)
-            weights.check(folder, variant)
-            self.pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
+            files = _files(model)
+            files.check()
+            self.pipe = loaded(self._machine, files, weights.dtypes(model, kind))
             """The `StableDiffusionXLPipeline` itself."""
         vae, ms = self.pipe.vae, self._machine.ms
         self._upcasts = bool(vae.dtype == ms.float16 and vae.config.force_upcast)
@@ -205,12 +205,12 @@ class SdxlPipeline:
                 vae.to(dtype=dtype)
 
 
-def _files(model: ModelConfig) -> tuple[Path, str | None]:
+def _files(model: ModelConfig) -> ModelFiles:
     if isinstance(model, SdxlModel):
-        return weights.locate(model), model.variant
+        return weights.find(model)
     from batchgen.pipelines import demo
 
-    return demo.folder(), None
+    return ModelFiles(demo.folder())
 
 
 class _Clock:
