@@ -51,7 +51,10 @@ class SdxlModel(ModelConfig):
     hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
     """The model's name on ModelScope, for `batchgen download`."""
     hub_revision: str = "master"
-    """A branch, tag or commit there; what it stood for is written down by the download."""
+    """A branch, tag or commit there; a download writes down the SHA-256 of each file it gave."""
+    huggingface_id: str = "stabilityai/stable-diffusion-xl-base-1.0"
+    """The model's name on Hugging Face, for `batchgen download --from hf`."""
+    huggingface_revision: str = "462165984030d82259a11f4367a4eed129e94a7b"
     variant: str | None = "fp16"
     """The suffix of the weight files, as in diffusers; None for the plain ones."""
     dtype: Dtype = Dtype.float16

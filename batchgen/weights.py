@@ -20,8 +20,6 @@ __all__ = ["ModelIdentity", "cache_folder", "check", "dtypes", "find", "identity
 
 FAKE_REVISION = "fake-1"
 
-HUGGING_FACE_ID = "stabilityai/stable-diffusion-xl-base-1.0"
-
 UNET: dict[str, Any] = {
     "sample_size": 16, "in_channels": 4, "out_channels": 4, "layers_per_block": 1,
     "block_out_channels": [64, 128], "norm_num_groups": 16,
@@ -95,6 +93,11 @@ def cache_folder() -> Path:
     if own := os.environ.get("BATCHGEN_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "batchgen"
+
+
+def mirror_folder(hub_id: str) -> Path:
+    """Where `batchgen download --from FOLDER` copies a model to."""
+    return cache_folder() / "models" / hub_id.replace("/", "--")
 
 
 def stamps_file() -> Path:
@@ -181,7 +184,7 @@ def _beside(single: Path, model: SdxlModel) -> ModelFiles:
 
 
 def _cached(model: SdxlModel, single: Path | None) -> ModelFiles:
-    places = list(dict.fromkeys(_places(model.hub_id)))
+    places = list(dict.fromkeys(_places(model)))
     first_fault: ModelError | None = None
     for folder in places:
         if (folder / "model_index.json").is_file():
@@ -208,7 +211,8 @@ def _cached(model: SdxlModel, single: Path | None) -> ModelFiles:
     )
 
 
-def _places(hub_id: str) -> Iterator[Path]:
+def _places(model: SdxlModel) -> Iterator[Path]:
+    hub_id = model.hub_id
     owner, _, name = hub_id.rpartition("/")
     base = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
     yield from _snapshots(base / "models" / hub_id.replace("/", "--"))
@@ -216,9 +220,10 @@ def _places(hub_id: str) -> Iterator[Path]:
         # ModelScope writes a dot in a name as three underscores, older releases as it is.
         yield root / owner / name.replace(".", "___")
         yield root / owner / name
+    yield mirror_folder(hub_id)
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    yield from _snapshots(hub / f"models--{HUGGING_FACE_ID.replace('/', '--')}")
+    yield from _snapshots(hub / f"models--{model.huggingface_id.replace('/', '--')}")
     yield Path("models") / name
 
 

@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[1] / "batchgen"
 ROOMS = [
     "errors", "storage", "limits", "models", "config", "keywords",
     "table", "plan", "folder", "lock", "ledger",
-    "hashes", "architecture", "tensors", "single_file", "model_files", "weights", "download",
-    "images",
+    "hashes", "architecture", "tensors", "single_file", "model_files", "weights",
+    "hubs", "download", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",
 ]  # fmt: skip
@@ -33,9 +33,9 @@ LEAVES = {
     "mindspore": _MODELS_ONLY,
     "mindone": _MODELS_ONLY,
     "transformers": _MODELS_ONLY,
-    "modelscope": {"download"},
-    "modelscope_hub": {"download"},
-    "huggingface_hub": {"download"},
+    "modelscope": {"hubs"},
+    "modelscope_hub": {"hubs"},
+    "huggingface_hub": {"hubs"},
     "hydra": {"compose", "cli"},
     "omegaconf": {"compose", "cli"},
     "ray": set[str](),
