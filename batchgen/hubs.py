@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from batchgen.errors import ModelError
 
@@ -70,8 +70,12 @@ class ModelScope:
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
         """See `Hub.files`; every file has its SHA-256."""
-        with self._api() as api:
-            found = api.list_repo_files(self.hub_id, "model", revision=self.revision)
+        with self._endpoint() as endpoint:
+            from modelscope_hub import HubApi
+
+            found = HubApi(endpoint=endpoint).list_repo_files(
+                self.hub_id, "model", revision=self.revision
+            )
         return [
             RemoteFile(file.path, file.size, file.sha256)
             for file in found
@@ -80,24 +84,24 @@ class ModelScope:
 
     def fetch(self, patterns: Sequence[str], to: Path | None) -> Path:
         """See `Hub.fetch`."""
-        with self._api() as api:
+        with self._endpoint() as endpoint:
             from modelscope import snapshot_download
 
             place = snapshot_download(
                 self.hub_id, revision=self.revision, allow_patterns=list(patterns),
-                local_dir=str(to) if to else None, endpoint=api.endpoint,
+                local_dir=str(to) if to else None, endpoint=endpoint,
             )  # fmt: skip
         return Path(place)
 
     @contextmanager
-    def _api(self) -> Iterator[Any]:
-        """The hub's API at the endpoint that has the model; its errors become sentences."""
+    def _endpoint(self) -> Iterator[str]:
+        """The server that has the model; errors of modelscope become sentences."""
         os.environ.setdefault("MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT", str(PATIENCE_S))
         from modelscope_hub import HubApi
         from modelscope_hub.errors import HubError
 
         with _errors(self.name, "MODELSCOPE_ENDPOINT", HubError):
-            yield HubApi(endpoint=HubApi().resolve_endpoint_for_read(self.hub_id))
+            yield HubApi().resolve_endpoint_for_read(self.hub_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchgen import architecture, single_file
+from batchgen import shapes, single_file
 from batchgen.errors import ModelError
 from batchgen.tensors import AGAIN, Stored, missing, refuse_pointer, stored
 
@@ -132,8 +132,8 @@ class ModelFiles:
         """The model's tensors by its names for them, and what is wrong with the first that fail."""
         found: dict[str, Stored] = {}
         wrong: list[str] = []
-        by_name = {architecture.canonical(key): tensor for key, tensor in there.items()}
-        for name, shape in architecture.tensors(component, config):
+        by_name = {shapes.canonical(key): tensor for key, tensor in there.items()}
+        for name, shape in shapes.tensors(component, config):
             if self.single is None:
                 tensor = by_name.get(name)
             else:

@@ -59,7 +59,7 @@ def find(
 
     None if the file lacks it. Raises a `TypeError` for a config that no single file can have.
     """
-    tensor = header.get(PREFIXES[component] + _original(component, name, config))
+    tensor = header.get(PREFIXES[component] + original_name(component, name, config))
     if tensor is None:
         return None
     shape = tensor.shape
@@ -73,7 +73,11 @@ def find(
     return tensor
 
 
-def _original(component: str, name: str, config: Mapping[str, Any]) -> str:
+def original_name(component: str, name: str, config: Mapping[str, Any]) -> str:
+    """The name in a single file, without the component's prefix.
+
+    For one of queries, keys and values of the second text encoder it is that of all three.
+    """
     if component == "unet":
         return _unet(name, config)
     if component == "vae":

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from batchgen import architecture, model_files
+from batchgen import model_files, shapes
 from batchgen.compose import Composer
 from batchgen.runner.job import Job
 from batchgen.runner.start import PipelineCache, run_job
@@ -91,8 +91,7 @@ def write(folder: Path) -> None:
     for component, config in CONFIGS.items():
         write_json(folder / component / "config.json", config)
         tensors = {
-            name: values(name, shape, stream)
-            for name, shape in architecture.tensors(component, config)
+            name: values(name, shape, stream) for name, shape in shapes.tensors(component, config)
         }
         stem = model_files.WEIGHTS[component]
         save_file(tensors, folder / component / f"{stem}.fp16.safetensors", {"format": "pt"})

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "batchgen"
 ROOMS = [
     "errors", "storage", "limits", "models", "config", "keywords",
     "table", "plan", "folder", "lock", "ledger",
-    "hashes", "architecture", "tensors", "single_file", "model_files", "weights",
+    "hashes", "shapes", "tensors", "single_file", "model_files", "weights",
     "hubs", "download", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "reference", "compose", "cli", "__main__", "__init__",

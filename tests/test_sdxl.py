@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
 from batchgen.limits import SCHEDULERS
+from batchgen.model_files import ModelFiles
 from batchgen.models import DemoModel, SdxlModel
 from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
 from batchgen.plan.batches import Image, Settings
+from batchgen.tensors import Stored
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
@@ -374,8 +376,21 @@ def test_missing_tensor_is_refused(tmp_path: Path) -> None:
     del tensors["text_model.encoder.layers.0.layer_norm1.weight"]
     save_file(tensors, file, metadata={"format": "pt"})
     model = SdxlModel(path=str(folder), variant=None, full_size=False)
-    with pytest.raises(ModelError, match=r"text_encoder lacks .*layers.0.layer_norm1"):
+    with pytest.raises(ModelError, match=r"layers\.0\.layer_norm1\.weight is missing"):
         load(model, DeviceConfig(), CPU)
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_parameter_without_a_tensor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last guard: another mindone may build what the configs do not call for here."""
+    tensors = ModelFiles.tensors
+
+    def without_one(files: ModelFiles, component: str) -> dict[str, Stored]:
+        return {k: v for k, v in tensors(files, component).items() if k != "conv_out.bias"}
+
+    monkeypatch.setattr(ModelFiles, "tensors", without_one)
+    with pytest.raises(ModelError, match=r"tensor conv_out\.bias of \(4,\), which .*unet"):
+        load(DemoModel(), DeviceConfig(), CPU)
 
 
 @pytest.mark.usefixtures("pipeline")

@@ -13,12 +13,12 @@ from typing import Any
 
 from safetensors import safe_open
 
-from batchgen.architecture import canonical
 from batchgen.errors import DeviceError, DeviceOutOfMemory, ModelError
 from batchgen.model_files import WEIGHTS, ModelFiles
 from batchgen.models import Dtype
 from batchgen.pipelines import symptoms
 from batchgen.pipelines.machine import Machine
+from batchgen.shapes import canonical
 from batchgen.tensors import Stored
 
 
@@ -55,7 +55,7 @@ def loaded(machine: Machine, files: ModelFiles, dtypes: tuple[Dtype, Dtype]) -> 
 
 def _component(ms: Any, files: ModelFiles, name: str, dtype: Any) -> Any:
     tensors = files.tensors(name)
-    model = _built(name, str(files.folder / name))
+    model = built(name, str(files.folder / name))
     by_file: dict[Path, list[tuple[Any, Stored]]] = {}
     for own_name, parameter in model.parameters_and_names():
         tensor = tensors.get(canonical(own_name))
@@ -74,7 +74,7 @@ def _component(ms: Any, files: ModelFiles, name: str, dtype: Any) -> Any:
     return model
 
 
-def _built(name: str, folder: str) -> Any:
+def built(name: str, folder: str) -> Any:
     """A component without values: its parameters take no memory until they are filled."""
     from mindone.diffusers import AutoencoderKL, UNet2DConditionModel
     from mindone.transformers import CLIPTextModel, CLIPTextModelWithProjection
