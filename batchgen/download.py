@@ -16,13 +16,10 @@ from batchgen import weights
 from batchgen.errors import ModelError
 from batchgen.hashes import hashes
 from batchgen.hubs import Hub, HuggingFace, Mirror, ModelScope, RemoteFile
-from batchgen.model_files import OTHERS, WEIGHTS, ModelFiles, weight_patterns
+from batchgen.model_files import WEIGHTS
 from batchgen.models import SdxlModel
 from batchgen.storage import existing_parent, write_atomically
 from batchgen.tensors import missing
-
-RECEIPT = "batchgen-download.json"
-"""What came from where, in the model's folder."""
 
 LICENCE = (
     "Stable Diffusion XL is licensed under CreativeML Open RAIL++-M: using it, you accept the "
@@ -44,34 +41,16 @@ class Order:
     """None is where the hub's library keeps what it fetched."""
     model: SdxlModel
 
-    def check(self, folder: Path) -> None:
-        """Raise `ModelError` unless what came is whole: with the single file, if there is one."""
-        single = single_file(self.model)
-        ModelFiles(folder, self.model.variant, single).check()
-
 
 def order(model: SdxlModel, source: str) -> Order:
     """What `batchgen download` fetches: from `modelscope`, `hf`, or a folder.
 
     Configs and tokenizers only where `model.path` is a single file, which lacks just these.
     """
-    patterns = [
-        "model_index.json", "LICENSE*", "scheduler/*",
-        *(f"{component}/config.json" for component in WEIGHTS),
-        *(f"{name}/*" for name in OTHERS if name.startswith("tokenizer")),
-    ]  # fmt: skip
-    if single_file(model) is not None:
-        to = Path(model.config_path).expanduser() if model.config_path else None
-    else:
-        patterns += weight_patterns(model.variant)
-        to = Path(model.path).expanduser() if model.path else None
-    return Order(_hub(model, source), patterns, to, model)
-
-
-def single_file(model: SdxlModel) -> Path | None:
-    """The file that `model.path` names, if it does name a file."""
-    path = Path(model.path).expanduser() if model.path else None
-    return path if path is not None and path.suffix == ".safetensors" else None
+    files = weights.files_in(Path(), model)
+    named = model.path if files.single is None else model.config_path
+    to = Path(named).expanduser() if named else None
+    return Order(_hub(model, source), [*files.patterns(), "LICENSE*"], to, model)
 
 
 def _hub(model: SdxlModel, source: str) -> Hub:
@@ -112,10 +91,10 @@ def download(wanted: Order, say: Say) -> Path:
     contents = hashes([folder / file.path for file in files], weights.stamps_file())
     for file, content in zip(files, contents, strict=True):
         _refuse_other_content(folder / file.path, file, content)
-    wanted.check(folder)
+    weights.files_in(folder, wanted.model).check()
     found = {file.path: content for file, content in zip(files, contents, strict=True)}
     receipt = {"from": wanted.hub.name, "patterns": wanted.patterns, "sha256": found}
-    write_atomically(folder / RECEIPT, json.dumps(receipt, indent=2).encode())
+    write_atomically(folder / weights.RECEIPT, json.dumps(receipt, indent=2).encode())
     return folder
 
 
@@ -125,7 +104,7 @@ def _files(wanted: Order) -> list[RemoteFile]:
     names = {file.path for file in files}
     with_weights = {name.partition("/")[0] for name in names if name.endswith(".safetensors")}
     lacking = [] if "model_index.json" in names else ["model_index.json"]
-    if single_file(wanted.model) is None:
+    if weights.files_in(Path(), wanted.model).single is None:
         lacking += [f"{name}/*.safetensors" for name in sorted({*WEIGHTS} - with_weights)]
     if lacking:
         raise ModelError(
@@ -140,14 +119,13 @@ def _finished(wanted: Order) -> Path | None:
     """The folder of an earlier download of the same, if all its files are as they were."""
     try:
         folder = wanted.to or weights.find(wanted.model).folder
-        receipt = json.loads((folder / RECEIPT).read_bytes())
-        asked = (receipt["from"], receipt["patterns"])
-        if asked != (wanted.hub.name, wanted.patterns):
+        receipt = weights.receipt(folder)
+        if (receipt.get("from"), receipt.get("patterns")) != (wanted.hub.name, wanted.patterns):
             return None
         paths = [folder / path for path in receipt["sha256"]]
         is_same = hashes(paths, weights.stamps_file()) == list(receipt["sha256"].values())
-        wanted.check(folder)
-    except (ModelError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        weights.files_in(folder, wanted.model).check()
+    except (ModelError, OSError):
         return None
     return folder if is_same else None
 

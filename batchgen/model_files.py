@@ -52,6 +52,8 @@ class ModelFiles:
     """The suffix of the weight files, as in diffusers."""
     single: Path | None = None
     """One file with the tensors of all components, under the names of SDXL's first release."""
+    full_precision_vae: bool = False
+    """Whether the VAE's files are those without a suffix."""
 
     def check(self) -> None:
         """Raise `ModelError` unless this is a whole SDXL that is safe to load.
@@ -112,11 +114,36 @@ class ModelFiles:
             )
         return found
 
+    def patterns(self) -> list[str]:
+        """Patterns of fnmatch for all that a load reads, on paths inside the folder."""
+        plain = [
+            "model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*",
+            *(f"{component}/config.json" for component in WEIGHTS),
+        ]  # fmt: skip
+        if self.single is not None:
+            return plain
+        return plain + [
+            f"{component}/{stem}{rest}"
+            for component, stem in WEIGHTS.items()
+            for dotted in (self._suffix(component),)
+            for rest in (
+                f"{dotted}.safetensors",
+                f"{dotted}-*.safetensors",
+                f".safetensors.index{dotted}.json",
+            )
+        ]
+
     def _config(self, component: str) -> Path:
         return self.folder / component / "config.json"
 
     def _weights(self, component: str) -> list[Path]:
-        return _weight_files(self.folder / component, WEIGHTS[component], self.variant)
+        dotted = self._suffix(component)
+        return _weight_files(self.folder / component, WEIGHTS[component], dotted)
+
+    def _suffix(self, component: str) -> str:
+        """The variant of a component's files, with its dot."""
+        is_plain = self.variant is None or (component == "vae" and self.full_precision_vae)
+        return "" if is_plain else f".{self.variant}"
 
     def _stored(self, component: str) -> dict[str, Stored]:
         """What the files of a component hold, by the names in them."""
@@ -154,22 +181,7 @@ def check(folder: Path, variant: str | None) -> None:
     ModelFiles(folder, variant).check()
 
 
-def weight_patterns(variant: str | None) -> list[str]:
-    """Patterns of fnmatch for the weight files of a variant, on paths inside the folder."""
-    dotted = f".{variant}" if variant else ""
-    return [
-        f"{component}/{stem}{rest}"
-        for component, stem in WEIGHTS.items()
-        for rest in (
-            f"{dotted}.safetensors",
-            f"{dotted}-*.safetensors",
-            f".safetensors.index{dotted}.json",
-        )
-    ]
-
-
-def _weight_files(component: Path, stem: str, variant: str | None) -> list[Path]:
-    dotted = f".{variant}" if variant else ""
+def _weight_files(component: Path, stem: str, dotted: str) -> list[Path]:
     single = component / f"{stem}{dotted}.safetensors"
     if single.is_file():
         return [single]

@@ -18,6 +18,9 @@ from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 
 __all__ = ["ModelIdentity", "cache_folder", "check", "dtypes", "find", "identity", "locate"]
 
+RECEIPT = "batchgen-download.json"
+"""What was fetched from where, in the model's folder."""
+
 FAKE_REVISION = "fake-1"
 
 UNET: dict[str, Any] = {
@@ -136,14 +139,40 @@ def _revision(model: ModelConfig) -> str:
         raise TypeError(f"no model is a {type(model).__name__}")
     files = find(model)
     files.check()
-    paths = sorted(files.loaded())
-    contents = hashes(paths, stamps_file())
+    paths = {
+        "single" if path == files.single else path.relative_to(files.folder).as_posix(): path
+        for path in files.loaded()
+    }
+    contents = dict(zip(paths, hashes(list(paths.values()), stamps_file()), strict=True))
+    _refuse_changed(files.folder, contents)
     digest = hashlib.sha256()
-    for path, content in zip(paths, contents, strict=True):
-        is_single = path == files.single
-        name = "single" if is_single else path.relative_to(files.folder).as_posix()
+    for name, content in sorted(contents.items()):
         digest.update(f"{name}\0{content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def receipt(folder: Path) -> dict[str, Any]:
+    """What `batchgen download` wrote down beside a model: `from`, `patterns`, and `sha256` by path.
+
+    Empty where it did not fetch the model, or what it wrote cannot be read.
+    """
+    try:
+        written = json.loads((folder / RECEIPT).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    is_one = isinstance(written, dict) and isinstance(written.get("sha256"), dict)
+    return written if is_one else {}
+
+
+def _refuse_changed(folder: Path, contents: dict[str, str]) -> None:
+    fetched = receipt(folder).get("sha256", {})
+    for name, content in contents.items():
+        if fetched.get(name, content) != content:
+            raise ModelError(
+                f"{folder / name} is not as it was fetched: its SHA-256 is {content}, not "
+                f"{fetched[name]}. Fetch it again with `batchgen download`; if you changed it "
+                f"yourself, delete {folder / RECEIPT}."
+            )
 
 
 def locate(model: SdxlModel) -> Path:
@@ -159,7 +188,7 @@ def find(model: SdxlModel) -> ModelFiles:
     that is not whole says what it lacks.
     """
     if model.path is None:
-        return _cached(model, None)
+        return _cached(model)
     path = Path(model.path).expanduser()
     if path.is_file():
         return _beside(path, model)
@@ -168,7 +197,14 @@ def find(model: SdxlModel) -> ModelFiles:
             f"model.path={model.path} is not a model: it has no model_index.json. Name the folder "
             "that holds model_index.json, unet/, vae/ and the rest, or one .safetensors file."
         )
-    return ModelFiles(path, model.variant)
+    return files_in(path, model)
+
+
+def files_in(folder: Path, model: SdxlModel) -> ModelFiles:
+    """The files of a model whose configs, and weights if not in a single file, are in `folder`."""
+    path = Path(model.path).expanduser() if model.path else None
+    single = path if path is not None and path.suffix == ".safetensors" else None
+    return ModelFiles(folder, model.variant, single, model.full_precision_vae)
 
 
 def _beside(single: Path, model: SdxlModel) -> ModelFiles:
@@ -179,16 +215,16 @@ def _beside(single: Path, model: SdxlModel) -> ModelFiles:
             "Name a .safetensors file, or a folder with model_index.json."
         )
     if model.config_path is not None:
-        return ModelFiles(Path(model.config_path).expanduser(), None, single)
-    return _cached(model, single)
+        return files_in(Path(model.config_path).expanduser(), model)
+    return _cached(model)
 
 
-def _cached(model: SdxlModel, single: Path | None) -> ModelFiles:
+def _cached(model: SdxlModel) -> ModelFiles:
     places = list(dict.fromkeys(_places(model)))
     first_fault: ModelError | None = None
     for folder in places:
         if (folder / "model_index.json").is_file():
-            files = ModelFiles(folder, model.variant, single)
+            files = files_in(folder, model)
             try:
                 files.check()
             except ModelError as fault:
@@ -198,11 +234,11 @@ def _cached(model: SdxlModel, single: Path | None) -> ModelFiles:
     if first_fault is not None:
         raise first_fault
     looked = "".join(f"\n  {place}" for place in places)
-    if single is not None:
+    if model.path is not None:
         raise ModelError(
-            f"{single} holds tensors only, and the configs and tokenizers of {model.hub_id} are "
-            "not on this machine. Fetch them, a few MB, with `batchgen download "
-            f"model.path={single}`, or set model.config_path to a folder with model_index.json. "
+            f"{model.path} holds tensors only, and the configs and tokenizers of {model.hub_id} "
+            "are not on this machine. Fetch them, a few MB, with `batchgen download model.path="
+            f"{model.path}`, or set model.config_path to a folder with model_index.json. "
             f"Looked in:{looked}"
         )
     raise ModelError(

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hub_server import HubServer, serving
 from modelscope_hub import HubConfig, set_default_config
-from tiny_model import weight_file, write_model
+from tiny_model import change, weight_file, write_model
 
 from batchgen import hubs, weights
 from batchgen.cli import main
-from batchgen.download import RECEIPT, download, listing, order
+from batchgen.config import DeviceKind
+from batchgen.download import download, listing, order
 from batchgen.errors import ModelError
 from batchgen.models import SdxlModel
 
@@ -80,7 +82,7 @@ def test_what_one_variant_needs_is_fetched_and_nothing_else(hub: HubServer, home
 def test_receipt_names_the_source_and_every_hash(hub: HubServer) -> None:
     """What `master` stood for on that day is written down."""
     folder, _ = fetched(SdxlModel())
-    receipt = json.loads((folder / RECEIPT).read_text())
+    receipt = json.loads((folder / weights.RECEIPT).read_text())
     assert receipt["from"] == "ModelScope AI-ModelScope/stable-diffusion-xl-base-1.0@master"
     assert receipt["sha256"][UNET] == hub.sha256(UNET)
     assert set(receipt["sha256"]) == {name for name, _ in hub.asked}
@@ -97,6 +99,18 @@ def test_second_download_asks_nobody(hub: HubServer, monkeypatch: pytest.MonkeyP
         ["It is here already, with every file as the hub had it."],
     )
     assert not hub.asked
+
+
+def test_run_with_files_that_are_not_what_was_fetched_is_refused(hub: HubServer) -> None:
+    """The hub's hashes are compared again with those that an identity needs anyhow."""
+    folder, _ = fetched(SdxlModel())
+    before = weights.identity(SdxlModel(), DeviceKind.cpu)
+    change(folder / UNET, conv_in__bias=np.ones(2, np.float16))
+    with pytest.raises(ModelError, match=r"unet/.* is not as it was fetched: .*batchgen download"):
+        weights.identity(SdxlModel(), DeviceKind.cpu)
+    (folder / weights.RECEIPT).unlink()
+    assert weights.identity(SdxlModel(), DeviceKind.cpu) != before
+    assert hub.url
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 31_492])
@@ -194,6 +208,21 @@ def test_hub_out_of_reach_names_the_other_ways(monkeypatch: pytest.MonkeyPatch) 
     point_to("http://127.0.0.1:9", monkeypatch)
     with pytest.raises(ModelError, match=r"ModelScope .*--from hf.*MODELSCOPE_ENDPOINT.*--from F"):
         fetched(SdxlModel())
+
+
+def test_vae_of_full_precision_comes_in_place_of_the_other(hub: HubServer, home: Path) -> None:
+    """Another file, so another identity; the rest stays in float16."""
+    write_model(home / "float32", None)
+    plain = "vae/diffusion_pytorch_model.safetensors"
+    (home / "float32" / plain).rename(hub.folder / plain)
+    model = SdxlModel(full_precision_vae=True, path=str(home / "disk"))
+    folder, _ = fetched(model)
+    assert sorted(path.name for path in (folder / "vae").iterdir()) == [
+        "config.json",
+        Path(plain).name,
+    ]
+    assert folder / plain in weights.find(model).loaded()
+    assert folder / UNET in weights.find(model).loaded()
 
 
 def test_named_folder_receives_the_files(hub: HubServer, home: Path) -> None:
