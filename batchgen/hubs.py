@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from batchgen import weights
 from batchgen.errors import ModelError
 
 PATIENCE_S = 24 * 3600
@@ -155,7 +156,7 @@ class Mirror:
         return str(self.folder)
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
-        """See `Hub.files`; no hashes are known."""
+        """See `Hub.files`; hashes are those of the download that the folder came from, if any."""
         if not (self.folder / "model_index.json").is_file():
             raise ModelError(
                 f"--from {self.folder} is no model: it has no model_index.json. "
@@ -163,8 +164,9 @@ class Mirror:
             )
         inside = sorted(path for path in self.folder.rglob("*") if path.is_file())
         named = ((path.relative_to(self.folder).as_posix(), path) for path in inside)
+        known = weights.receipt(self.folder).get("sha256", {})
         return [
-            RemoteFile(name, path.stat().st_size, None)
+            RemoteFile(name, path.stat().st_size, known.get(name))
             for name, path in named
             if _matches(name, patterns)
         ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from batchgen import shapes, single_file
 from batchgen.errors import ModelError
-from batchgen.tensors import AGAIN, Stored, missing, refuse_pointer, stored
+from batchgen.tensors import AGAIN, DTYPES, Stored, missing, refuse_pointer, stored
 
 PIPELINE = "StableDiffusionXLPipeline"
 
@@ -68,6 +68,8 @@ class ModelFiles:
                 refuse_pointer(file)
         for component in WEIGHTS:
             self.tensors(component)
+        if self.single is not None:
+            self._refuse_other_prediction(self.single)
 
     def loaded(self) -> list[Path]:
         """Every file that a load reads and that shapes its images; looks for no more."""
@@ -106,6 +108,7 @@ class ModelFiles:
                 f"{place} is no whole {component}: {_listed(wrong)}. It would be drawn at random. "
                 f"{AGAIN}"
             )
+        _refuse_other_types(place, found)
         left = there.keys() - {one.key for one in found.values()}
         if unknown := sorted(key for key in left if not UNUSED.search(key)):
             raise ModelError(
@@ -132,6 +135,18 @@ class ModelFiles:
                 f".safetensors.index{dotted}.json",
             )
         ]
+
+    def _refuse_other_prediction(self, single: Path) -> None:
+        """A file whose model predicts v says so with an empty tensor, by a habit of trainers."""
+        scheduler = self.folder / "scheduler" / OTHERS["scheduler"][0]
+        if (
+            "v_pred" in stored(single)
+            and _parsed(scheduler).get("prediction_type") != "v_prediction"
+        ):
+            raise ModelError(
+                f"{single} predicts v, and {scheduler} does not say so. Set model.config_path to a "
+                "folder whose scheduler has prediction_type=v_prediction."
+            )
 
     def _config(self, component: str) -> Path:
         return self.folder / component / "config.json"
@@ -210,6 +225,15 @@ def _weight_files(component: Path, stem: str, dotted: str) -> list[Path]:
             "Set model.variant to the word between the dots, or to null where there is none."
         )
     raise missing(single)
+
+
+def _refuse_other_types(place: Path, tensors: dict[str, Stored]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise ModelError(
+                f"{place} stores {name} as {tensor.dtype}; only {' and '.join(DTYPES)} can be "
+                "loaded. Convert the file, or take the float16 files of this model."
+            )
 
 
 def _is_shard(name: object) -> bool:

@@ -28,6 +28,8 @@ class Stored:
     """Its name in the file."""
     shape: tuple[int, ...]
     """In the model; what is stored may have to be cut or turned to get there."""
+    dtype: str
+    """As safetensors writes it: F16, F32, I64, ..."""
     third: int | None = None
     """Which third of the rows it is, where queries, keys and values are stored as one."""
     is_transposed: bool = False
@@ -48,8 +50,7 @@ class Stored:
 def stored(file: Path) -> dict[str, Stored]:
     """The tensors of a safetensors file by their names in it.
 
-    Raises `ModelError` unless the file is exactly as long as its header says, and holds nothing but
-    float16 and float32.
+    Raises `ModelError` unless the file is exactly as long as its header says.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -59,8 +60,7 @@ def stored(file: Path) -> dict[str, Stored]:
         with safe_open(str(file), framework="np") as opened:
             for key in opened.keys():  # noqa: SIM118 (it is no dict)
                 tensor = opened.get_slice(key)
-                _refuse_dtype(file, key, tensor.get_dtype())
-                found[key] = Stored(file, key, tuple(tensor.get_shape()))
+                found[key] = Stored(file, key, tuple(tensor.get_shape()), tensor.get_dtype())
     except FileNotFoundError as error:
         raise missing(file) from error
     except (SafetensorError, OSError) as error:
@@ -85,11 +85,3 @@ def refuse_pointer(file: Path) -> None:
 def missing(path: Path) -> ModelError:
     """The error for a part of a model that is not there."""
     return ModelError(f"{path} is missing; the model is incomplete. {AGAIN}")
-
-
-def _refuse_dtype(file: Path, key: str, dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise ModelError(
-            f"{file} stores {key} as {dtype}; only {' and '.join(DTYPES)} can be loaded. "
-            "Convert the file, or take the float16 files of this model."
-        )

@@ -270,6 +270,15 @@ def test_folder_stands_in_for_a_hub(hub: HubServer, home: Path) -> None:
     assert not hub.asked
 
 
+def test_folder_of_an_earlier_download_is_compared_with_its_hub(hub: HubServer, home: Path) -> None:
+    """A disk that was carried here may have lost a bit on the way."""
+    carried, _ = fetched(SdxlModel(path=str(home / "disk")))
+    change(carried / UNET, conv_in__bias=np.ones(2, np.float16))
+    with pytest.raises(ModelError, match=r"unet/.* is not the file that the hub has"):
+        fetched(SdxlModel(), str(carried))
+    assert hub.url
+
+
 def test_folder_that_is_broken_is_no_model(hub: HubServer) -> None:
     """A copy is checked like any other."""
     (hub.folder / UNET).write_bytes((hub.folder / UNET).read_bytes()[:-1])

@@ -67,8 +67,20 @@ def single_of(files: ModelFiles) -> Path:
 
 def test_whole_file_passes(files: ModelFiles) -> None:
     """With the tensors that its first release has and no model needs."""
-    more = {"conditioner__embedders__1__model__logit_scale": np.ones((), np.float32)}
-    change(single_of(files), **more, alphas_cumprod=np.ones(3, np.float32))
+    positions = "conditioner__embedders__0__transformer__text_model__embeddings__position_ids"
+    scale = "conditioner__embedders__1__model__logit_scale"
+    change(single_of(files), **{positions: np.arange(7)[None], scale: np.ones((), np.float32)})
+    change(single_of(files), denoiser__sigmas=np.ones(3, np.float32))
+    files.check()
+
+
+def test_model_that_predicts_v_needs_a_scheduler_that_knows(files: ModelFiles) -> None:
+    """With SDXL's own scheduler it would paint noise all night."""
+    change(single_of(files), v_pred=np.zeros(0, np.float32))
+    with pytest.raises(ModelError, match=r"predicts v, .*model\.config_path.*v_prediction"):
+        files.check()
+    scheduler = files.folder / "scheduler/scheduler_config.json"
+    scheduler.write_text('{"prediction_type": "v_prediction"}')
     files.check()
 
 
