@@ -174,6 +174,8 @@ class Mirror:
     def fetch(self, patterns: Sequence[str], to: Path | None) -> Path:
         """See `Hub.fetch`; files of equal size and time are not copied again."""
         place = to or self.default
+        if place.resolve() == self.folder.resolve():
+            raise ModelError(f"--from {self.folder} is the folder to copy to. Name another.")
         with _errors(self.name, "--from"):
             for file in self.files(patterns):
                 _copy(self.folder / file.path, place / file.path)

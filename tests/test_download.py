@@ -279,6 +279,12 @@ def test_folder_of_an_earlier_download_is_compared_with_its_hub(hub: HubServer, 
     assert hub.url
 
 
+def test_folder_is_not_copied_onto_itself(hub: HubServer) -> None:
+    """A file of other content would be deleted, and it would be the user's only one."""
+    with pytest.raises(ModelError, match="is the folder to copy to"):
+        fetched(SdxlModel(path=str(hub.folder)), str(hub.folder))
+
+
 def test_folder_that_is_broken_is_no_model(hub: HubServer) -> None:
     """A copy is checked like any other."""
     (hub.folder / UNET).write_bytes((hub.folder / UNET).read_bytes()[:-1])
