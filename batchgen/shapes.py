@@ -18,6 +18,7 @@ _UNET: dict[str, Any] = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": (320, 640, 1280, 1280),
     "layers_per_block": 2, "transformer_layers_per_block": 1,
     "cross_attention_dim": 1280, "use_linear_projection": False, "time_cond_proj_dim": None,
+    "addition_embed_type": None,
 }  # fmt: skip
 """What diffusers takes where a config is silent."""
 
@@ -38,6 +39,12 @@ _VAE: dict[str, Any] = {
     "latent_channels": 4, "use_quant_conv": True, "use_post_quant_conv": True,
     "mid_block_add_attention": True,
 }  # fmt: skip
+
+_TEXT: dict[str, Any] = {
+    "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "projection_dim": 512,
+    "num_hidden_layers": 12, "max_position_embeddings": 77,
+}  # fmt: skip
+"""What transformers takes."""
 
 _OTHER_NAMES = (
     (re.compile(r"\.(gamma|embedding_table)$"), ".weight"),
@@ -67,7 +74,7 @@ def tensors(component: str, config: Mapping[str, Any]) -> Tensors:
         return _unet(_UNET | dict(config))
     if component == "vae":
         return _vae(_VAE | dict(config))
-    return _text_encoder(config, is_projected=component == "text_encoder_2")
+    return _text_encoder(_TEXT | dict(config), is_projected=component == "text_encoder_2")
 
 
 def _conv(name: str, n_out: int, n_in: int) -> Tensors:

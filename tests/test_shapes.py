@@ -31,20 +31,37 @@ CHANGES: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+def of_mindone(folder: Path, component: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the shapes of what mindone builds from a config, by diffusers' names."""
+    Machine(DeviceConfig(), DeviceKind.cpu, one_core=True)
+    import_mindone()
+    full_size.write_json(folder / component / "config.json", config)
+    parameters = built(component, str(folder / component)).parameters_and_names()
+    return {shapes.canonical(name): tuple(tensor.shape) for name, tensor in parameters}
+
+
 @pytest.mark.parametrize(("component", "changes"), CHANGES)
 def test_tensors_are_those_of_mindones_model(
     tmp_path: Path, component: str, changes: dict[str, Any]
 ) -> None:
     """The full-size SDXL, and others that its configs can say; parameters take no memory."""
-    Machine(DeviceConfig(), DeviceKind.cpu, one_core=True)
-    import_mindone()
     config = full_size.CONFIGS[component] | changes
-    full_size.write_json(tmp_path / component / "config.json", config)
-    model = built(component, str(tmp_path / component))
-    theirs = {
-        shapes.canonical(name): tuple(tensor.shape) for name, tensor in model.parameters_and_names()
-    }
-    assert dict(shapes.tensors(component, config)) == theirs
+    assert dict(shapes.tensors(component, config)) == of_mindone(tmp_path, component, config)
+
+
+@pytest.mark.parametrize("component", ["vae", "text_encoder", "text_encoder_2"])
+def test_silent_config_means_what_it_means_to_mindone(tmp_path: Path, component: str) -> None:
+    """Defaults are diffusers' and transformers'."""
+    blocks = {"down_block_types": ["DownEncoderBlock2D"], "up_block_types": ["UpDecoderBlock2D"]}
+    config = blocks if component == "vae" else {"model_type": "clip_text_model"}
+    assert dict(shapes.tensors(component, config)) == of_mindone(tmp_path, component, config)
+
+
+def test_unet_config_silent_about_its_embedding_is_refused() -> None:
+    """Diffusers would build one without size and crop, and leave SDXL's tensors for them out."""
+    config = {k: v for k, v in full_size.UNET.items() if k != "addition_embed_type"}
+    with pytest.raises(ValueError, match="addition_embed_type=None, where SDXL has text_time"):
+        list(shapes.tensors("unet", config))
 
 
 def test_parameters_of_sdxl_are_as_many_as_published() -> None:

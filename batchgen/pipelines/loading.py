@@ -56,16 +56,16 @@ def loaded(machine: Machine, files: ModelFiles, dtypes: tuple[Dtype, Dtype]) -> 
 def _component(ms: Any, files: ModelFiles, name: str, dtype: Any) -> Any:
     tensors = files.tensors(name)
     model = built(name, str(files.folder / name))
+    parameters = {canonical(own): value for own, value in model.parameters_and_names()}
+    theirs = {(own, tuple(value.shape)) for own, value in parameters.items()}
+    if other := theirs ^ {(own, tensor.shape) for own, tensor in tensors.items()}:
+        raise ModelError(
+            f"mindone's {type(model).__name__} is not what {files.folder / name / 'config.json'} "
+            f"calls for: {min(other)[0]}, one of {len(other)}. Install mindone==0.5.0."
+        )
     by_file: dict[Path, list[tuple[Any, Stored]]] = {}
-    for own_name, parameter in model.parameters_and_names():
-        tensor = tensors.get(canonical(own_name))
-        if tensor is None or tensor.shape != tuple(parameter.shape):
-            raise ModelError(
-                f"mindone's {type(model).__name__} has a tensor {own_name} of {parameter.shape}, "
-                f"which {files.folder / name / 'config.json'} does not call for. "
-                "Install mindone==0.5.0."
-            )
-        by_file.setdefault(tensor.file, []).append((parameter, tensor))
+    for own, tensor in tensors.items():
+        by_file.setdefault(tensor.file, []).append((parameters[own], tensor))
     for file, pairs in by_file.items():
         with safe_open(str(file), framework="np") as opened:
             for parameter, tensor in pairs:
