@@ -223,9 +223,12 @@ def _sentence(name: str, variable: str, error: Exception) -> str:
     failed: dict[str, Exception] = getattr(error, "failed_files", {})
     file, cause = next(iter(failed.items()), ("", error))
     where = f"{file}: " if file else ""
-    reason = (str(cause).partition(" (Caused by")[0].splitlines() or [""])[0]
+    first_line = (str(cause).partition(" (Caused by")[0].splitlines() or [""])[0].rstrip(".")
+    # modelscope says this one in Chinese only.
+    is_late = isinstance(cause, TimeoutError)
+    reason = "no answer in time" if is_late else f"{type(cause).__name__}: {first_line}"
     return (
-        f"{name} cannot be fetched: {where}{type(cause).__name__}: {reason}. "
+        f"{name} cannot be fetched: {where}{reason}. "
         "What has come is kept: start the same command again and it goes on. If the hub is out of "
         f"reach, take the other one (--from hf, --from modelscope), name a mirror with {variable}, "
         "or copy the model from another machine with --from FOLDER."
