@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from batchgen.adapter_names import COMPONENTS, spellings
+from batchgen.adapter_names import spellings
 from batchgen.errors import ModelError
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
@@ -171,18 +171,6 @@ class LoraFile:
         if not isinstance(settings, dict):
             raise self._refusal(f"its {_METADATA} is no JSON object")
         return settings
-
-
-def shapes_in(files: Iterable[Path]) -> Shapes:
-    """Return the shapes of a model's layers from the headers of its files, in diffusers' layout."""
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {component: {} for component in COMPONENTS}
-    for path in files:
-        if path.suffix != ".safetensors" or path.parent.name not in shapes:
-            continue
-        with safe_open(path, "numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        shapes[path.parent.name] |= layers_of(found)
-    return shapes
 
 
 def layers_of(tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

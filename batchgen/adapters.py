@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchgen import lora, model_files, weights
-from batchgen.adapter_files import Layer, LoraFile, Shapes, shapes_in
+from batchgen import lora, weights
+from batchgen.adapter_files import Layer, LoraFile, Shapes, layers_of
+from batchgen.adapter_names import COMPONENTS
 from batchgen.errors import ModelError
-from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
+from batchgen.hashes import hashes
+from batchgen.model_files import ModelFiles
+from batchgen.models import AdapterConfig, FakeModel, ModelConfig
 
 _DIGITS = 16
 
@@ -36,25 +39,34 @@ def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
     Raises `ModelError` for one that is not here.
     """
     files = [_located(name, config) for name, config in configs.items()]
-    hashes = model_files.hashes(files, weights.cache_folder() / "hashes.json")
+    digests = hashes(files, weights.stamps_file())
     return {
         name: Adapter(name, file, digest[:_DIGITS])
-        for name, file, digest in zip(configs, files, hashes, strict=True)
+        for name, file, digest in zip(configs, files, digests, strict=True)
     }
 
 
 def check(adapters: Iterable[Adapter], model: ModelConfig) -> None:
     """Raise `ModelError` for a file that is no LoRA, or none for this model.
 
-    Headers only. Models that are not in a folder yet are held against their adapters when they are
-    loaded.
+    Headers only. A model without files takes any LoRA.
     """
     shapes: Shapes | None = None
     for adapter in adapters:
-        if shapes is None and isinstance(model, SdxlModel):
-            files = model_files.loaded_files(weights.locate(model), model.variant)
-            shapes = shapes_in(files)
+        if shapes is None and not isinstance(model, FakeModel):
+            shapes = shapes_in(weights.find(model))
         layers(adapter, shapes)
+
+
+def shapes_in(files: ModelFiles) -> Shapes:
+    """Return the shapes of the layers an adapter can change, from the headers of a model's files.
+
+    Raises `ModelError` for a model that is not whole.
+    """
+    return {
+        component: layers_of({name: at.shape for name, at in files.tensors(component).items()})
+        for component in COMPONENTS
+    }
 
 
 def layers(adapter: Adapter, shapes: Shapes | None) -> list[Layer]:

@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
     doctor.add_argument("--json", action="store_true", help="for programs")
     doctor.set_defaults(command=_doctor)
+    download.add_argument(
+        "--from", dest="source", default="modelscope", metavar="HUB|FOLDER",
+        help="modelscope, hf, or a folder that holds the model",
+    )  # fmt: skip
+    download.add_argument("--dry-run", action="store_true", help="list files and sizes and stop")
     for command in (run, plan):
         command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
         command.add_argument("--cfg", action="store_true", help="print the config and stop")
@@ -283,15 +288,19 @@ def _read_log(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from batchgen import weights
     from batchgen.compose import Composer
+    from batchgen.download import download, listing, order
     from batchgen.models import SdxlModel
 
     # A download needs no table; any path passes, none is opened.
     config = Composer(options.config_dir).job(["table=none.csv", *options.overrides])
     if not isinstance(config.model, SdxlModel):
         raise ConfigError([f"model={config.model.name} has no files to fetch: it is made here."])
-    print(weights.download(config.model))
+    wanted = order(config.model, options.source)
+    if options.dry_run:
+        print("\n".join(listing(wanted)))
+    else:
+        print(download(wanted, print))
     return 0
 
 

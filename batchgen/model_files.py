@@ -1,23 +1,20 @@
-"""The files of a model's folder: which of them are loaded, whether they are whole, their hashes.
+"""The files of one SDXL: which of them are loaded, and whether all it needs is in them.
 
-The layout is diffusers'. Only safetensors are loaded: a pickle runs code when it is opened.
+The layout is diffusers', or one file with all tensors beside a folder that has the rest. Only
+safetensors are loaded: a pickle runs code when it is opened.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import os
-import struct
-import tempfile
-from collections.abc import Sequence
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchgen import shapes, single_file
 from batchgen.errors import ModelError
-
-logger = logging.getLogger(__name__)
+from batchgen.tensors import AGAIN, DTYPES, Stored, missing, refuse_pointer, stored
 
 PIPELINE = "StableDiffusionXLPipeline"
 
@@ -38,81 +35,168 @@ OTHERS = {
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
-LFS = b"version https://git-lfs"
+SHOWN = 3
+"""How many tensors a message names."""
 
-AGAIN = "Fetch it again: `batchgen download`."
+UNUSED = re.compile(r"(position_ids|logit_scale|num_batches_tracked)$|(^|\.)loss\.")
+"""Tensors that files may hold and no model needs."""
 
 
-def weight_patterns(variant: str | None) -> list[str]:
-    """Patterns of fnmatch for the weight files of a variant, on paths inside the folder."""
-    dotted = f".{variant}" if variant else ""
-    return [
-        f"{component}/{stem}{rest}"
-        for component, stem in WEIGHTS.items()
-        for rest in (
-            f"{dotted}.safetensors",
-            f"{dotted}-*.safetensors",
-            f".safetensors.index{dotted}.json",
-        )
-    ]
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Where the parts of one model are; nothing is read before it is asked for."""
+
+    folder: Path
+    """In diffusers' layout; its weights are left alone where there is a `single`."""
+    variant: str | None = None
+    """The suffix of the weight files, as in diffusers."""
+    single: Path | None = None
+    """One file with the tensors of all components, under the names of SDXL's first release."""
+    full_precision_vae: bool = False
+    """Whether the VAE's files are those without a suffix."""
+
+    def check(self) -> None:
+        """Raise `ModelError` unless this is a whole SDXL that is safe to load.
+
+        Every tensor that the configs call for must be there in its shape, and none that they do not
+        know. Reads headers, not tensors: a second at most for a model of any size.
+        """
+        for file in self.loaded():
+            if file.suffix == ".json":
+                _parsed(file)
+            else:
+                refuse_pointer(file)
+        for component in WEIGHTS:
+            self.tensors(component)
+        if self.single is not None:
+            self._refuse_other_prediction(self.single)
+
+    def loaded(self) -> list[Path]:
+        """Every file that a load reads and that shapes its images; looks for no more."""
+        index = _parsed(self.folder / "model_index.json")
+        if index.get("_class_name") != PIPELINE:
+            raise ModelError(
+                f"{self.folder} holds a {index.get('_class_name')}; batchgen runs {PIPELINE} only."
+            )
+        files = [self.folder / "model_index.json"]
+        for component in (*WEIGHTS, *OTHERS):
+            if not (self.folder / component).is_dir():
+                raise missing(self.folder / component)
+            if component in WEIGHTS:
+                files.append(self._config(component))
+                files += self._weights(component) if self.single is None else []
+            else:
+                files += [self.folder / component / name for name in OTHERS[component]]
+        return files if self.single is None else [*files, self.single]
+
+    def tensors(self, component: str) -> dict[str, Stored]:
+        """Where each tensor of a component is, by diffusers' name for it.
+
+        Raises `ModelError` unless they are exactly those that its config.json calls for.
+        """
+        there = self._stored(component)
+        place, config_file = self.single or self.folder / component, self._config(component)
+        config = _parsed(config_file)
+        try:
+            found, wrong = self._matched(component, config, there)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ModelError(
+                f"{config_file} is not that of an SDXL: {type(error).__name__}: {error}. {AGAIN}"
+            ) from error
+        if wrong:
+            raise ModelError(
+                f"{place} is no whole {component}: {_listed(wrong)}. It would be drawn at random. "
+                f"{AGAIN}"
+            )
+        _refuse_other_types(place, found)
+        left = there.keys() - {one.key for one in found.values()}
+        if unknown := sorted(key for key in left if not UNUSED.search(key)):
+            raise ModelError(
+                f"{place} has tensors that {config_file} does not call for: {_listed(unknown)}. "
+                "They do not belong together; take both from one model."
+            )
+        return found
+
+    def patterns(self) -> list[str]:
+        """Patterns of fnmatch for all that a load reads, on paths inside the folder."""
+        plain = [
+            "model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*",
+            *(f"{component}/config.json" for component in WEIGHTS),
+        ]  # fmt: skip
+        if self.single is not None:
+            return plain
+        return plain + [
+            f"{component}/{stem}{rest}"
+            for component, stem in WEIGHTS.items()
+            for dotted in (self._suffix(component),)
+            for rest in (
+                f"{dotted}.safetensors",
+                f"{dotted}-*.safetensors",
+                f".safetensors.index{dotted}.json",
+            )
+        ]
+
+    def _refuse_other_prediction(self, single: Path) -> None:
+        """A file whose model predicts v says so with an empty tensor, by a habit of trainers."""
+        scheduler = self.folder / "scheduler" / OTHERS["scheduler"][0]
+        if (
+            "v_pred" in stored(single)
+            and _parsed(scheduler).get("prediction_type") != "v_prediction"
+        ):
+            raise ModelError(
+                f"{single} predicts v, and {scheduler} does not say so. Set model.config_path to a "
+                "folder whose scheduler has prediction_type=v_prediction."
+            )
+
+    def _config(self, component: str) -> Path:
+        return self.folder / component / "config.json"
+
+    def _weights(self, component: str) -> list[Path]:
+        dotted = self._suffix(component)
+        return _weight_files(self.folder / component, WEIGHTS[component], dotted)
+
+    def _suffix(self, component: str) -> str:
+        """The variant of a component's files, with its dot."""
+        is_plain = self.variant is None or (component == "vae" and self.full_precision_vae)
+        return "" if is_plain else f".{self.variant}"
+
+    def _stored(self, component: str) -> dict[str, Stored]:
+        """What the files of a component hold, by the names in them."""
+        if self.single is not None:
+            prefix = single_file.PREFIXES[component]
+            return {k: v for k, v in stored(self.single).items() if k.startswith(prefix)}
+        files = [file for file in self._weights(component) if file.suffix == ".safetensors"]
+        return {key: tensor for file in files for key, tensor in stored(file).items()}
+
+    def _matched(
+        self, component: str, config: dict[str, Any], there: dict[str, Stored]
+    ) -> tuple[dict[str, Stored], list[str]]:
+        """The model's tensors by its names for them, and what is wrong with the first that fail."""
+        found: dict[str, Stored] = {}
+        wrong: list[str] = []
+        by_name = {shapes.canonical(key): tensor for key, tensor in there.items()}
+        for name, shape in shapes.tensors(component, config):
+            if self.single is None:
+                tensor = by_name.get(name)
+            else:
+                tensor = single_file.find(there, component, name, config)
+            if tensor is None:
+                wrong.append(f"{name} is missing")
+            elif tensor.shape != shape:
+                wrong.append(f"{name} is {_size(tensor.shape)}, not {_size(shape)}")
+            else:
+                found[name] = tensor
+            if len(wrong) > SHOWN:
+                break
+        return found, wrong
 
 
 def check(folder: Path, variant: str | None) -> None:
-    """Raise `ModelError` unless the folder holds a whole SDXL that is safe to load.
-
-    Reads headers and lengths, not the tensors: a second at most for a model of any size.
-    """
-    for file in loaded_files(folder, variant):
-        if file.suffix == ".safetensors":
-            _check_tensors(file)
-        elif file.suffix == ".json":
-            _parsed(file)
-        elif not file.is_file():
-            raise _missing(file)
+    """Raise `ModelError` unless a folder holds a whole SDXL; see `ModelFiles.check`."""
+    ModelFiles(folder, variant).check()
 
 
-def loaded_files(folder: Path, variant: str | None) -> list[Path]:
-    """Every file a load of the folder reads and that shapes its images; looks for no more."""
-    index = _parsed(folder / "model_index.json")
-    if index.get("_class_name") != PIPELINE:
-        raise ModelError(
-            f"{folder} holds a {index.get('_class_name')}; batchgen runs {PIPELINE} only."
-        )
-    files = [folder / "model_index.json"]
-    for component in (*WEIGHTS, *OTHERS):
-        if not (folder / component).is_dir():
-            raise _missing(folder / component)
-        if component in WEIGHTS:
-            files.append(folder / component / "config.json")
-            files.extend(_weight_files(folder / component, WEIGHTS[component], variant))
-        else:
-            files.extend(folder / component / name for name in OTHERS[component])
-    return files
-
-
-def hashes(files: Sequence[Path], stamps: Path) -> list[str]:
-    """SHA-256 of each file; those whose size, time and inode are as in `stamps` are not read.
-
-    `stamps` is a JSON file of earlier answers, replaced in one step; a damaged one is made anew.
-    """
-    known = _stamps(stamps)
-    answers, is_new = [], False
-    for file in files:
-        status = file.stat()
-        stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
-        key = str(file.resolve())
-        if key not in known or known[key][:3] != stamp:
-            logger.info("Hashing %s.", file)
-            known[key] = [*stamp, _sha256(file)]
-            is_new = True
-        answers.append(str(known[key][3]))
-    if is_new:
-        _write(stamps, json.dumps(known))
-    return answers
-
-
-def _weight_files(component: Path, stem: str, variant: str | None) -> list[Path]:
-    dotted = f".{variant}" if variant else ""
+def _weight_files(component: Path, stem: str, dotted: str) -> list[Path]:
     single = component / f"{stem}{dotted}.safetensors"
     if single.is_file():
         return [single]
@@ -140,7 +224,16 @@ def _weight_files(component: Path, stem: str, variant: str | None) -> list[Path]
             f"{component} has no {single.name}; it has {', '.join(tensors)}. "
             "Set model.variant to the word between the dots, or to null where there is none."
         )
-    raise _missing(single)
+    raise missing(single)
+
+
+def _refuse_other_types(place: Path, tensors: dict[str, Stored]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise ModelError(
+                f"{place} stores {name} as {tensor.dtype}; only {' and '.join(DTYPES)} can be "
+                "loaded. Convert the file, or take the float16 files of this model."
+            )
 
 
 def _is_shard(name: object) -> bool:
@@ -149,19 +242,12 @@ def _is_shard(name: object) -> bool:
     return is_tensors and Path(str(name)).name == name
 
 
-def _missing(path: Path) -> ModelError:
-    return ModelError(f"{path} is missing; the model is incomplete. {AGAIN}")
-
-
 def _parsed(file: Path) -> dict[str, Any]:
+    refuse_pointer(file)
     try:
-        text = file.read_bytes()
+        value = json.loads(file.read_bytes())
     except OSError as error:
-        raise _missing(file) from error
-    if text.startswith(LFS):
-        raise _pointer(file)
-    try:
-        value = json.loads(text)
+        raise missing(file) from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is no JSON: {error}. {AGAIN}") from error
     if not isinstance(value, dict):
@@ -169,71 +255,9 @@ def _parsed(file: Path) -> dict[str, Any]:
     return value
 
 
-def _pointer(file: Path) -> ModelError:
-    return ModelError(
-        f"{file} is a pointer of git-lfs, not the file itself. Run `git lfs pull` in its folder, "
-        "or fetch the model with `batchgen download`."
-    )
+def _listed(items: list[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (" and more" if len(items) > SHOWN else "")
 
 
-def _check_tensors(file: Path) -> None:
-    """Compare a file's length with what its header promises.
-
-    The format: eight bytes with the header's length, the header as JSON, then the tensors, each at
-    `data_offsets` counted from the header's end.
-    """
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            start = stream.read(len(LFS))
-            length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else size
-            stream.seek(8)
-            header = stream.read(length) if 8 + length <= size else b""
-    except OSError as error:
-        raise _missing(file) from error
-    if start == LFS:
-        raise _pointer(file)
-    try:
-        tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
-        end = max((int(tensor["data_offsets"][1]) for tensor in tensors.values()), default=0)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ModelError(f"{file} has no readable header: it is cut off or damaged. {AGAIN}") from (
-            error
-        )
-    if size != 8 + length + end:
-        raise ModelError(
-            f"{file} has {size} bytes, its header says {8 + length + end}: it is cut off or "
-            f"damaged. {AGAIN}"
-        )
-
-
-def _stamps(file: Path) -> dict[str, list[Any]]:
-    try:
-        known = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(known, dict):
-        return {}
-    return {k: v for k, v in known.items() if isinstance(v, list) and len(v) == 4}
-
-
-def _write(file: Path, text: str) -> None:
-    """Replace a file in one step; what cannot be kept is only slow, so it is no error."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        Path(temporary).replace(file)
-    except OSError as error:
-        logger.warning(
-            "%s cannot be written (%s): hashes are computed anew each time.", file, error
-        )
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a number"

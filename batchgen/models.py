@@ -56,17 +56,26 @@ class ModelConfig:
 
 @dataclass(kw_only=True)
 class SdxlModel(ModelConfig):
-    """Stable Diffusion XL in diffusers' folder layout, as `mindone.diffusers` loads it."""
+    """Stable Diffusion XL, in diffusers' folder layout or in a single file of its first layout."""
 
     name: str = "sdxl-base"
     full_size: bool = True
     path: str | None = None
-    """A folder with model_index.json; None looks in the caches of ModelScope and Hugging Face."""
+    """A folder with model_index.json, or one .safetensors file; None looks in the hubs' caches."""
+    config_path: str | None = None
+    """Beside a single file: a folder with model_index.json, configs and tokenizers; None looks in
+    the caches of ModelScope and Hugging Face."""
     hub_id: str = "AI-ModelScope/stable-diffusion-xl-base-1.0"
     """The model's name on ModelScope, for `batchgen download`."""
-    hub_revision: str | None = None
+    hub_revision: str = "master"
+    """A branch, tag or commit there; a download writes down the SHA-256 of each file it gave."""
+    huggingface_id: str = "stabilityai/stable-diffusion-xl-base-1.0"
+    """The model's name on Hugging Face, for `batchgen download --from hf`."""
+    huggingface_revision: str = "462165984030d82259a11f4367a4eed129e94a7b"
     variant: str | None = "fp16"
     """The suffix of the weight files, as in diffusers; None for the plain ones."""
+    full_precision_vae: bool = False
+    """Take the VAE's files without a suffix, which are float32 and 0.17 GB larger."""
     dtype: Dtype = Dtype.float16
     """On an NPU; a CPU always computes in float32."""
     vae_dtype: Dtype = Dtype.float32
@@ -74,7 +83,7 @@ class SdxlModel(ModelConfig):
 
 @dataclass(kw_only=True)
 class DemoModel(ModelConfig):
-    """An SDXL of a few million random parameters, made on first use; for trials and tests."""
+    """A small SDXL that draws coloured shapes; it comes with the package, for trials and tests."""
 
     name: str = "demo"
     width: int = 128

@@ -15,6 +15,7 @@ import pytest
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.models import DemoModel
 from batchgen.plan.batches import Settings
+from batchgen.weights import DEMO_FOLDER
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None,
@@ -49,7 +50,7 @@ def test_pictures_are_those_of_diffusers(
     tmp_path: Path, name: str, scheduler: str, options: dict[str, object]
 ) -> None:
     """Same weights, same noise, 20 steps, guidance 7.5: alike but for the last bits."""
-    from batchgen.pipelines import PLAIN, demo
+    from batchgen.pipelines import PLAIN
     from batchgen.pipelines.sdxl import SdxlPipeline
 
     pipeline = SdxlPipeline(DemoModel(), DeviceConfig(), DeviceKind.cpu)
@@ -60,7 +61,7 @@ def test_pictures_are_those_of_diffusers(
     noise = np.random.default_rng(7).standard_normal((1, 4, 16, 16)).astype(np.float32)
     np.save(tmp_path / "noise.npy", noise)
     script = REFERENCE.format(scheduler=scheduler, options=options)
-    arguments = [str(demo.folder()), str(tmp_path / "noise.npy"), str(tmp_path / "out.npy")]
+    arguments = [str(DEMO_FOLDER), str(tmp_path / "noise.npy"), str(tmp_path / "out.npy")]
     environment = os.environ | {"USE_TF": "0", "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)
     theirs = np.load(tmp_path / "out.npy")

@@ -16,9 +16,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
-    "errors", "symptoms", "diagnosis", "storage", "weighting", "tokens", "schedulers", "lora", "limits", "sampling",
-    "models", "config", "keywords", "table", "plan", "folder", "lock", "ledger", "model_files",
-    "weights", "adapter_names", "adapter_files", "adapters", "images",
+    "errors", "symptoms", "diagnosis", "storage", "weighting", "tokens", "schedulers", "lora",
+    "limits", "sampling", "models", "config", "keywords", "table", "plan", "folder", "lock",
+    "ledger", "hashes", "shapes", "tensors", "single_file", "model_files", "weights",
+    "adapter_names", "adapter_files", "adapters", "hubs", "download", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "report", "doctor",
     "reference", "compose", "cli", "__main__", "__init__",
@@ -43,7 +44,9 @@ LEAVES = {
     "mindone": _MODELS_ONLY,
     "transformers": _MODELS_ONLY,
     "tokenizers": {"tokens"},
-    "modelscope": {"weights"},
+    "modelscope": {"hubs"},
+    "modelscope_hub": {"hubs"},
+    "huggingface_hub": {"hubs"},
     "hydra": {"compose", "cli"},
     "omegaconf": {"compose", "cli"},
     "ray": set[str](),

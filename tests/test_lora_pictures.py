@@ -13,15 +13,17 @@ from conftest import MakeConfig
 from lora_files import LAYERS, kohya, peft, tensors, write_lora
 from numpy.typing import NDArray
 
-from batchgen.adapter_files import LoraFile, Shapes, shapes_in
-from batchgen.adapters import Adapter, revision_of
+from batchgen.adapter_files import LoraFile, Shapes
+from batchgen.adapters import Adapter, revision_of, shapes_in
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import ModelError
+from batchgen.model_files import ModelFiles
 from batchgen.models import DemoModel, SdxlModel
-from batchgen.pipelines import Pipeline, demo, load, sdxl
+from batchgen.pipelines import Pipeline, load, sdxl
 from batchgen.pipelines.adapters import Adapters, tensors_of
 from batchgen.plan.batches import Image, Settings
 from batchgen.runner.job import Job
+from batchgen.weights import DEMO_FOLDER
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
@@ -43,17 +45,16 @@ def adapter(path: Path, values: dict[str, NDArray[np.float32]]) -> Adapter:
 
 @pytest.fixture(scope="module", autouse=True)
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The demo model, in a cache of our own."""
+    """The demo model, and a cache of our own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCHGEN_CACHE", str(tmp_path_factory.mktemp("cache")))
-        load(DemoModel(), DeviceConfig(), CPU).close()
-        yield demo.folder()
+        yield DEMO_FOLDER
 
 
 @pytest.fixture(scope="module")
 def shapes(demo_folder: Path) -> Shapes:
     """The layers of the demo model."""
-    return shapes_in(demo_folder.rglob("*.safetensors"))
+    return shapes_in(ModelFiles(demo_folder))
 
 
 @pytest.fixture(scope="module")

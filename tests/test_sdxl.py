@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from batchgen.config import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
-from batchgen.models import SdxlModel
-from batchgen.pipelines import Decoding, Pipeline, demo, load, sdxl
+from batchgen.model_files import ModelFiles
+from batchgen.models import DemoModel, SdxlModel
+from batchgen.pipelines import Decoding, Pipeline, load, sdxl
 from batchgen.pipelines.machine import Machine
 from batchgen.pipelines.schedulers import scheduler
 from batchgen.plan.batches import Image, Settings
 from batchgen.schedulers import OWN_SPACING, SCHEDULERS
+from batchgen.tensors import Stored
+from batchgen.weights import DEMO_FOLDER
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
@@ -340,14 +343,29 @@ def test_missing_tensor_is_refused(tmp_path: Path) -> None:
     """Mindone would draw it at random, and a night of noise would look like a success."""
     from safetensors.numpy import load_file, save_file
 
-    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
     file = folder / "text_encoder/model.safetensors"
     tensors = load_file(file)
     del tensors["text_model.encoder.layers.0.layer_norm1.weight"]
     save_file(tensors, file, metadata={"format": "pt"})
     model = SdxlModel(path=str(folder), variant=None, full_size=False)
-    with pytest.raises(ModelError, match=r"text_encoder lacks .*layers.0.layer_norm1"):
+    with pytest.raises(ModelError, match=r"layers\.0\.layer_norm1\.weight is missing"):
         load(model, DeviceConfig(), CPU)
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_parameter_without_a_tensor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last guard: another mindone may build what the configs do not call for here."""
+    tensors = ModelFiles.tensors
+
+    def without_one(files: ModelFiles, component: str) -> dict[str, Stored]:
+        return {k: v for k, v in tensors(files, component).items() if k != "conv_out.bias"}
+
+    monkeypatch.setattr(ModelFiles, "tensors", without_one)
+    with pytest.raises(
+        ModelError, match=r"UNet2DConditionModel is not .*unet.*: conv_out\.bias, one"
+    ):
+        load(DemoModel(), DeviceConfig(), CPU)
 
 
 @pytest.mark.usefixtures("pipeline")
@@ -355,7 +373,7 @@ def test_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
     """Weights of another model under the right names."""
     from safetensors.numpy import load_file, save_file
 
-    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
     file = folder / "vae/diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     tensors["decoder.conv_in.weight"] = tensors["decoder.conv_in.weight"][:, :, :1, :1].copy()
@@ -367,7 +385,7 @@ def test_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
 
 def test_users_own_model_is_loaded_by_its_path(pipeline: sdxl.SdxlPipeline, tmp_path: Path) -> None:
     """With a variant: the same files under the same names but one word, the same pixels."""
-    folder = shutil.copytree(demo.folder(), tmp_path / "model")
+    folder = shutil.copytree(DEMO_FOLDER, tmp_path / "model")
     for file in folder.rglob("*.safetensors"):
         file.rename(file.with_suffix(".fp16.safetensors"))
     own = load(SdxlModel(path=str(folder), full_size=False), DeviceConfig(), CPU)

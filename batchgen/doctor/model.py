@@ -8,8 +8,7 @@ from batchgen import weights
 from batchgen.config import DeviceKind
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import ModelError, ModelMissing
-from batchgen.model_files import loaded_files
-from batchgen.models import Dtype, FakeModel, ModelConfig, SdxlModel
+from batchgen.models import Dtype, FakeModel, ModelConfig
 
 
 def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
@@ -20,26 +19,32 @@ def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
 
 
 def _files(model: ModelConfig) -> Check:
-    if not isinstance(model, SdxlModel):
-        return ok("model files", f"model={model.name} is made here and needs none")
+    if isinstance(model, FakeModel):
+        return ok("model files", f"model={model.name} needs none")
     download = f"batchgen download model={model.name}"
     try:
-        folder = weights.locate(model)
-        weights.check(folder, model.variant)
+        files = weights.find(model)
+        files.check()
     except ModelMissing as error:
         return warning("model files", str(error).splitlines()[0].partition(". ")[0], download)
     except ModelError as error:
         return failed("model files", " ".join(str(error).split()), download)
-    return ok("model files", f"{folder}, whole, {weights_bytes(model) / 2**30:.1f} GiB")
+    return ok(
+        "model files",
+        f"{files.single or files.folder}, whole, {weights_bytes(model) / 2**30:.1f} GiB",
+    )
 
 
 def weights_bytes(model: ModelConfig) -> int:
     """Return the size of the weight files, which is what they take on an NPU; 0 if unknown."""
-    if not isinstance(model, SdxlModel):
+    if isinstance(model, FakeModel):
         return 0
     try:
-        files = loaded_files(weights.locate(model), model.variant)
-        return sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+        return sum(
+            file.stat().st_size
+            for file in weights.find(model).loaded()
+            if file.suffix == ".safetensors"
+        )
     except (ModelError, OSError):
         return 0
 

@@ -1,4 +1,4 @@
-"""Load the SDXL pipeline of a folder in diffusers' layout, and refuse one with holes in it."""
+"""Load an SDXL pipeline from its files, each tensor into its parameter, with none left over."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from batchgen.diagnosis import one_line, with_cure
 from batchgen.errors import DeviceError, DeviceOutOfMemory, ModelError
+from batchgen.model_files import WEIGHTS, ModelFiles
 from batchgen.models import Dtype
 from batchgen.pipelines import failures
 from batchgen.pipelines.machine import Machine
+from batchgen.shapes import canonical
+from batchgen.tensors import Stored
 
-SHOWN = 3
-"""How many missing tensors a message names."""
 
+def loaded(machine: Machine, files: ModelFiles, dtypes: tuple[Dtype, Dtype]) -> Any:
+    """The pipeline of files that `ModelFiles.check` has found whole; `dtypes` as in the identity.
 
-def loaded(machine: Machine, folder: Path, variant: str | None, dtypes: tuple[Dtype, Dtype]) -> Any:
-    """The pipeline of a folder that `weights.check` has found whole; `dtypes` as in the identity.
+    Tensors are read here, one after another, and every parameter must get its own: mindone's way
+    takes a missing one for a reason to draw it at random, keeps a component twice in memory while
+    it loads, and does not look whether shards hold what their index says.
 
-    Raises `ModelError` for files that do not fill the model: mindone takes a missing tensor for a
-    reason to draw it at random.
+    Raises `ModelError` for files that do not fill the model.
     """
     import_mindone()
     from mindone.diffusers import StableDiffusionXLPipeline
 
     main, vae = (getattr(machine.ms, dtype.value) for dtype in dtypes)
-    options = {"variant": variant, "use_safetensors": True, "local_files_only": True}
     try:
         parts = {
-            name: _component(name, kind, folder, options | {"mindspore_dtype": dtype})
-            for name, kind, dtype in _classes(main, vae)
+            name: _component(machine.ms, files, name, vae if name == "vae" else main)
+            for name in WEIGHTS
         }
         with _quiet():
             pipe = StableDiffusionXLPipeline.from_pretrained(
-                str(folder), add_watermarker=False, mindspore_dtype={"vae": vae, "default": main},
-                **options, **parts,
-            )  # fmt: skip
+                str(files.folder), add_watermarker=False, local_files_only=True, **parts
+            )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise _refusal(error, folder) from error
+        raise _refusal(error, files) from error
     pipe.set_progress_bar_config(disable=True)
     if machine.is_ascend:
         # Else the attention of a float32 VAE is computed in float16 after all.
@@ -51,33 +54,50 @@ def loaded(machine: Machine, folder: Path, variant: str | None, dtypes: tuple[Dt
     return pipe
 
 
-def _classes(main: Any, vae: Any) -> Iterator[tuple[str, Any, Any]]:
-    from mindone.diffusers import AutoencoderKL, UNet2DConditionModel
-    from mindone.transformers import CLIPTextModel, CLIPTextModelWithProjection
-
-    yield "text_encoder", CLIPTextModel, main
-    yield "text_encoder_2", CLIPTextModelWithProjection, main
-    yield "unet", UNet2DConditionModel, main
-    yield "vae", AutoencoderKL, vae
-
-
-def _component(name: str, kind: Any, folder: Path, options: dict[str, Any]) -> Any:
-    with _quiet():
-        model, report = kind.from_pretrained(
-            str(folder), subfolder=name, output_loading_info=True, **options
-        )
-    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+def _component(ms: Any, files: ModelFiles, name: str, dtype: Any) -> Any:
+    tensors = files.tensors(name)
+    model = built(name, str(files.folder / name))
+    parameters = {canonical(own): value for own, value in model.parameters_and_names()}
+    theirs = {(own, tuple(value.shape)) for own, value in parameters.items()}
+    if other := theirs ^ {(own, tensor.shape) for own, tensor in tensors.items()}:
         raise ModelError(
-            f"{folder / name} lacks tensors of {kind.__name__}: "
-            f"{', '.join(missing[:SHOWN])}{more}. "
-            "They would be drawn at random. Fetch the files again: `batchgen download`."
+            f"mindone's {type(model).__name__} is not what {files.folder / name / 'config.json'} "
+            f"calls for: {min(other)[0]}, one of {len(other)}. Install mindone==0.5.0."
         )
+    by_file: dict[Path, list[tuple[Any, Stored]]] = {}
+    for own, tensor in tensors.items():
+        by_file.setdefault(tensor.file, []).append((parameters[own], tensor))
+    for file, pairs in by_file.items():
+        with safe_open(str(file), framework="np") as opened:
+            for parameter, tensor in pairs:
+                _fill(parameter, ms.Tensor(tensor.read(opened)), dtype)
+    model.set_train(False)
     return model
 
 
-def _refusal(error: Exception, folder: Path) -> ModelError | DeviceError:
+def built(name: str, folder: str) -> Any:
+    """A component without values: its parameters take no memory until they are filled."""
+    from mindone.diffusers import AutoencoderKL, UNet2DConditionModel
+    from mindone.transformers import CLIPTextModel, CLIPTextModelWithProjection
+    from mindspore.nn.utils import no_init_parameters
+
+    with _quiet(), no_init_parameters():
+        if name in ("unet", "vae"):
+            kind = UNet2DConditionModel if name == "unet" else AutoencoderKL
+            return kind.from_config(kind.load_config(folder, local_files_only=True))
+        encoder = CLIPTextModel if name == "text_encoder" else CLIPTextModelWithProjection
+        config = encoder.config_class.from_pretrained(folder, local_files_only=True)
+        return encoder(config)
+
+
+def _fill(parameter: Any, value: Any, dtype: Any) -> None:
+    parameter.set_dtype(dtype)
+    parameter.set_data(value)
+    parameter.init_param = True
+
+
+def _refusal(error: Exception, files: ModelFiles) -> ModelError | DeviceError:
+    folder = files.single or files.folder
     known = failures.image_error(str(error))
     if isinstance(known, DeviceOutOfMemory):
         return DeviceError(f"The model in {folder} does not fit on the device: {known}")

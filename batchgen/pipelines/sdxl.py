@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from batchgen import weights
 from batchgen.adapters import Adapter
 from batchgen.config import DeviceConfig, DeviceKind
-from batchgen.models import ModelConfig, SdxlModel
+from batchgen.models import ModelConfig
 from batchgen.pipelines import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture, failures
 from batchgen.pipelines.adapters import Adapters
 from batchgen.pipelines.loading import import_mindone, loaded
@@ -57,9 +56,9 @@ class SdxlPipeline:
         self._machine = Machine(device, kind, one_core=not model.full_size)
         with self._machine.at_work():
             import_mindone()
-            folder, variant = _files(model)
-            weights.check(folder, variant)
-            self.pipe = loaded(self._machine, folder, variant, weights.dtypes(model, kind))
+            files = weights.find(model)
+            files.check()
+            self.pipe = loaded(self._machine, files, weights.dtypes(model, kind))
             """The `StableDiffusionXLPipeline` itself."""
             self._adapters = Adapters(self.pipe, self._machine.ms, adapters)
         vae, ms = self.pipe.vae, self._machine.ms
@@ -185,14 +184,6 @@ class SdxlPipeline:
             vae.use_slicing = vae.use_tiling = False
             if is_cast:
                 vae.to(dtype=dtype)
-
-
-def _files(model: ModelConfig) -> tuple[Path, str | None]:
-    if isinstance(model, SdxlModel):
-        return weights.locate(model), model.variant
-    from batchgen.pipelines import demo
-
-    return demo.folder(), None
 
 
 class _Clock:

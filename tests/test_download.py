@@ -1,0 +1,339 @@
+"""Downloads against a local server that speaks the hubs' own APIs, through the hubs' libraries."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hub_server import HubServer, serving
+from modelscope_hub import HubConfig, set_default_config
+from tiny_model import change, weight_file, write_model
+
+from batchgen import hubs, weights
+from batchgen.cli import main
+from batchgen.config import DeviceKind
+from batchgen.download import download, listing, order
+from batchgen.errors import ModelError
+from batchgen.models import SdxlModel
+
+UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, and libraries that try again without a pause."""
+    for name in ("MODELSCOPE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BATCHGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_INTEGRITY_RETRY_BACKOFF", 0.0)
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 1)
+    monkeypatch.setattr("modelscope_hub._legacy_api.REPO_TREE_PAGE_RETRY_MAX_DELAY_SECONDS", 0)
+    return tmp_path
+
+
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let modelscope ask a server; it reads its variables once in a process, so they are reread."""
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+    set_default_config(HubConfig())
+
+
+@pytest.fixture
+def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A server with a small SDXL, and what a real repository has beside it."""
+    folder = write_model(home / "served")
+    write_model(home / "plain", None)
+    weight_file(home / "plain", "unet", None).rename(weight_file(folder, "unet", None))
+    (folder / "LICENSE.md").write_text("CreativeML Open RAIL++-M")
+    (folder / "sd_xl_base_1.0.safetensors").write_bytes(b"x" * 99)
+    (folder / "unet/model.onnx").write_bytes(b"x" * 99)
+    with serving(folder) as server:
+        point_to(server.url, monkeypatch)
+        yield server
+
+
+def fetched(model: SdxlModel, source: str = "modelscope") -> tuple[Path, list[str]]:
+    """Download, and return the folder with the lines that were said."""
+    said: list[str] = []
+    return download(order(model, source), said.append), said
+
+
+def test_what_one_variant_needs_is_fetched_and_nothing_else(hub: HubServer, home: Path) -> None:
+    """Seven gigabytes of SDXL, not seventy; into ModelScope's cache, where it is found again."""
+    folder, said = fetched(SdxlModel())
+    names = {name for name, _ in hub.asked}
+    assert UNET in names
+    assert "LICENSE.md" in names
+    assert not names & {"sd_xl_base_1.0.safetensors", "unet/model.onnx", "README.md"}
+    assert not [name for name in names if name.endswith("_model.safetensors")]
+    assert weights.locate(SdxlModel()) == folder
+    assert folder.is_relative_to(home / ".cache/modelscope")
+    assert any("Open RAIL++-M" in line for line in said)
+
+
+def test_receipt_names_the_source_and_every_hash(hub: HubServer) -> None:
+    """What `master` stood for on that day is written down."""
+    folder, _ = fetched(SdxlModel())
+    receipt = json.loads((folder / weights.RECEIPT).read_text())
+    assert receipt["from"] == "ModelScope AI-ModelScope/stable-diffusion-xl-base-1.0@master"
+    assert receipt["sha256"][UNET] == hub.sha256(UNET)
+    assert set(receipt["sha256"]) == {name for name, _ in hub.asked}
+
+
+def test_second_download_asks_nobody(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the network nor the disk for seven gigabytes: time stamps tell."""
+    folder, _ = fetched(SdxlModel())
+    point_to("http://127.0.0.1:9", monkeypatch)
+    monkeypatch.setattr("batchgen.hashes.sha256", None)
+    hub.asked.clear()
+    assert fetched(SdxlModel()) == (
+        folder,
+        ["It is here already, with every file as the hub had it."],
+    )
+    assert not hub.asked
+
+
+def test_run_with_files_that_are_not_what_was_fetched_is_refused(hub: HubServer) -> None:
+    """The hub's hashes are compared again with those that an identity needs anyhow."""
+    folder, _ = fetched(SdxlModel())
+    before = weights.identity(SdxlModel(), DeviceKind.cpu)
+    change(folder / UNET, conv_in__bias=np.ones(2, np.float16))
+    with pytest.raises(ModelError, match=r"unet/.* is not as it was fetched: .*batchgen download"):
+        weights.identity(SdxlModel(), DeviceKind.cpu)
+    (folder / weights.RECEIPT).unlink()
+    assert weights.identity(SdxlModel(), DeviceKind.cpu) != before
+    assert hub.url
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 31_492])
+def test_file_that_changed_since_is_fetched_anew(hub: HubServer, content: bytes) -> None:
+    """Cut off, or of the same length with other bytes in it."""
+    folder, _ = fetched(SdxlModel())
+    (folder / UNET).write_bytes(content)
+    hub.asked.clear()
+    fetched(SdxlModel())
+    assert [name for name, _ in hub.asked] == [UNET]
+    assert (folder / UNET).read_bytes() == (hub.folder / UNET).read_bytes()
+
+
+def test_interrupted_file_goes_on_where_it_stopped(hub: HubServer) -> None:
+    """The connection breaks after a thousand bytes; they are not asked for again."""
+    hub.cut_after = {UNET: 1000}
+    folder, _ = fetched(SdxlModel())
+    assert [span for name, span in hub.asked if name == UNET] == ["", "bytes=1000-"]
+    assert (folder / UNET).read_bytes() == (hub.folder / UNET).read_bytes()
+
+
+def test_interrupted_download_goes_on_at_the_next_start(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come is kept, whole files and parts of one."""
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 0)
+    hub.cut_after = {UNET: 1000}
+    with pytest.raises(ModelError, match=r"unet/.*start the same command again and it goes on"):
+        fetched(SdxlModel())
+    hub.asked.clear()
+    fetched(SdxlModel())
+    assert hub.asked == [(UNET, "bytes=1000-")]
+
+
+def test_wrong_content_is_refused_with_the_file(hub: HubServer) -> None:
+    """Whatever the server calls it, its bytes are not what the hub lists."""
+    hub.wrong = {UNET}
+    with pytest.raises(ModelError, match=r"unet/.*Hash mismatch.*\. What has come is kept"):
+        fetched(SdxlModel())
+    with pytest.raises(ModelError, match=r"unet/.* is missing; the model is incomplete"):
+        weights.locate(SdxlModel())
+
+
+def test_file_that_is_listed_but_gone_is_named(hub: HubServer) -> None:
+    """A 404 in the middle."""
+    hub.gone = {"vae/config.json"}
+    with pytest.raises(ModelError, match=r"cannot be fetched: vae/config\.json: NotExistError"):
+        fetched(SdxlModel())
+
+
+def test_slow_server_is_given_up_in_the_end(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that does not come within modelscope's patience is an error, not a hang."""
+    monkeypatch.setattr("modelscope_hub._legacy_api.DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 0)
+    hub.delay_s = {UNET: 0.6}
+    with pytest.raises(
+        ModelError, match=r"cannot be fetched: unet/.*: (no answer in time|NetworkError)"
+    ):
+        fetched(SdxlModel())
+
+
+def test_slow_file_may_take_a_day_not_an_hour(hub: HubServer) -> None:
+    """Modelscope's own limit would end a UNet at less than 1.4 MB/s."""
+    assert hub.url
+    code = (
+        "from batchgen import hubs; hubs.ModelScope('o/m', 'master').files(['*']);"
+        "from modelscope_hub import constants; print(constants.DOWNLOAD_TOTAL_TIMEOUT)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == hubs.PATIENCE_S
+
+
+@pytest.mark.parametrize("component", ["unet", "model_index.json"])
+def test_repository_without_a_part_is_refused_before_anything_is_fetched(
+    hub: HubServer, component: str
+) -> None:
+    """The variant may be called otherwise there."""
+    path = hub.folder / (UNET if component == "unet" else component)
+    path.unlink()
+    with pytest.raises(ModelError, match=rf"has no {component}.*model\.variant=fp16"):
+        fetched(SdxlModel())
+    assert not hub.asked
+
+
+def test_unknown_model_is_a_sentence(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what else can be done; here the server knows no such address."""
+    point_to(f"{hub.url}/nowhere/repo?", monkeypatch)
+    with pytest.raises(ModelError, match=r"ModelScope .*@master cannot be fetched"):
+        fetched(SdxlModel())
+
+
+@pytest.mark.usefixtures("home")
+def test_hub_out_of_reach_names_the_other_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network is no traceback."""
+    point_to("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(ModelError, match=r"ModelScope .*--from hf.*MODELSCOPE_ENDPOINT.*--from F"):
+        fetched(SdxlModel())
+
+
+def test_vae_of_full_precision_comes_in_place_of_the_other(hub: HubServer, home: Path) -> None:
+    """Another file, so another identity; the rest stays in float16."""
+    write_model(home / "float32", None)
+    plain = "vae/diffusion_pytorch_model.safetensors"
+    (home / "float32" / plain).rename(hub.folder / plain)
+    model = SdxlModel(full_precision_vae=True, path=str(home / "disk"))
+    folder, _ = fetched(model)
+    assert sorted(path.name for path in (folder / "vae").iterdir()) == [
+        "config.json",
+        Path(plain).name,
+    ]
+    assert folder / plain in weights.find(model).loaded()
+    assert folder / UNET in weights.find(model).loaded()
+
+
+def test_named_folder_receives_the_files(hub: HubServer, home: Path) -> None:
+    """A disk with room, and the same model.path for the run."""
+    assert hub.url
+    model = SdxlModel(path=str(home / "disk/sdxl"))
+    folder, _ = fetched(model)
+    assert folder == home / "disk/sdxl"
+    weights.find(model).check()
+
+
+def test_disk_that_is_too_small_is_known_before(
+    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after six of seven gigabytes."""
+    usage: Any = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ModelError, match=r"has 1,000 bytes free, and the files take \d+,\d+"):
+        fetched(SdxlModel(path=str(home / "disk")))
+    assert not hub.asked
+
+
+def test_dry_run_lists_files_and_sizes_and_fetches_nothing(
+    hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The total is that of the files, and the licence is shown."""
+    assert main(["download", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    sizes = dict(line.split() for line in shown.splitlines()[:-2])
+    assert sizes[UNET] == f"{(hub.folder / UNET).stat().st_size:,}"
+    total = sum(int(size.replace(",", "")) for size in sizes.values())
+    assert f"{len(sizes)} files, {total:,} bytes" in shown
+    assert "Open RAIL++-M" in shown
+    assert not hub.asked
+    assert not (home / ".cache/modelscope/models").exists()
+
+
+def test_folder_stands_in_for_a_hub(hub: HubServer, home: Path) -> None:
+    """Copied as far as it is not here, checked, and found without a path."""
+    folder, _ = fetched(SdxlModel(), str(hub.folder))
+    assert folder.is_relative_to(home / "cache")
+    assert weights.locate(SdxlModel()) == folder
+    assert not (folder / "unet/model.onnx").exists()
+    assert fetched(SdxlModel(), str(hub.folder))[1][0].startswith("It is here already")
+    assert not hub.asked
+
+
+def test_folder_of_an_earlier_download_is_compared_with_its_hub(hub: HubServer, home: Path) -> None:
+    """A disk that was carried here may have lost a bit on the way."""
+    carried, _ = fetched(SdxlModel(path=str(home / "disk")))
+    change(carried / UNET, conv_in__bias=np.ones(2, np.float16))
+    with pytest.raises(ModelError, match=r"unet/.* is not the file that the hub has"):
+        fetched(SdxlModel(), str(carried))
+    assert hub.url
+
+
+def test_folder_is_not_copied_onto_itself(hub: HubServer) -> None:
+    """A file of other content would be deleted, and it would be the user's only one."""
+    with pytest.raises(ModelError, match="is the folder to copy to"):
+        fetched(SdxlModel(path=str(hub.folder)), str(hub.folder))
+
+
+def test_folder_that_is_broken_is_no_model(hub: HubServer) -> None:
+    """A copy is checked like any other."""
+    (hub.folder / UNET).write_bytes((hub.folder / UNET).read_bytes()[:-1])
+    with pytest.raises(ModelError, match="cut off or damaged"):
+        fetched(SdxlModel(), str(hub.folder))
+
+
+def test_source_that_is_nothing_is_refused(home: Path) -> None:
+    """The choices are named."""
+    with pytest.raises(ModelError, match=r"--from .*moddelscope is no model.*modelscope, hf, or"):
+        listing(order(SdxlModel(), str(home / "moddelscope")))
+
+
+def test_single_file_gets_what_it_lacks(hub: HubServer, home: Path) -> None:
+    """Configs and tokenizers, a few MB; no tensors but its own."""
+    model = SdxlModel(path=str(home / "mine.safetensors"))
+    (home / "mine.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="cut off or damaged"):
+        fetched(model)
+    assert not [name for name, _ in hub.asked if name.endswith(".safetensors")]
+    assert "tokenizer_2/vocab.json" in {name for name, _ in hub.asked}
+
+
+def command(home: Path, hub: HubServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a download in a process of its own: Hugging Face's library reads its server once."""
+    return subprocess.run(
+        [sys.executable, "-m", "batchgen", "download", *arguments],
+        capture_output=True, text=True, check=False, cwd=home,
+        env=os.environ | {"HF_ENDPOINT": hub.url, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+
+
+def test_hugging_face_has_it_too(hub: HubServer, home: Path) -> None:
+    """At a pinned commit; the second time without asking; wrong content is deleted."""
+    done = command(home, hub, "--from", "hf")
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.splitlines()[-1])
+    assert folder.is_relative_to(home / ".cache/huggingface/hub")
+    hub.asked.clear()
+    assert "It is here already" in command(home, hub, "--from", "hf").stdout
+    assert not hub.asked
+
+
+def test_hugging_faces_files_are_compared_here(hub: HubServer, home: Path) -> None:
+    """Its library looks at sizes only."""
+    hub.wrong = {UNET}
+    done = command(home, hub, "--from", "hf")
+    assert done.returncode == 2
+    assert "is not the file that the hub has" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,80 @@
+"""A whole SDXL of a few thousand zeros, for tests that read model files and build no model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from batchgen import model_files, shapes
+
+TEXT: dict[str, Any] = {
+    "vocab_size": 5, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
+    "projection_dim": 3, "max_position_embeddings": 7,
+}  # fmt: skip
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "unet": {
+        "block_out_channels": [2, 4], "layers_per_block": 1, "cross_attention_dim": 4,
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "use_linear_projection": True,
+        "addition_embed_type": "text_time", "projection_class_embeddings_input_dim": 8,
+    },
+    "vae": {
+        "block_out_channels": [2, 4], "layers_per_block": 1,
+        "down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
+    },
+    "text_encoder": TEXT,
+    "text_encoder_2": TEXT,
+}  # fmt: skip
+
+
+def weight_file(folder: Path, component: str, variant: str | None = "fp16") -> Path:
+    """Return where a component's tensors are."""
+    dotted = f".{variant}" if variant else ""
+    return folder / component / f"{model_files.WEIGHTS[component]}{dotted}.safetensors"
+
+
+def write_model(folder: Path, variant: str | None = "fp16") -> Path:
+    """Write a whole model, and return its folder."""
+    for component, config in CONFIGS.items():
+        (folder / component).mkdir(parents=True)
+        (folder / component / "config.json").write_text(json.dumps(config))
+        tensors = shapes.tensors(component, config)
+        zeros = {name: np.zeros(shape, np.float16) for name, shape in tensors}
+        save_file(zeros, weight_file(folder, component, variant))
+    for component, names in model_files.OTHERS.items():
+        (folder / component).mkdir()
+        for name in names:
+            (folder / component / name).write_text("{}")
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    return folder
+
+
+def change(file: Path, **tensors: Any) -> None:
+    """Set tensors of a file, by name with `__` for dots; None takes one away."""
+    content = load_file(file)
+    for key, value in tensors.items():
+        name = key.replace("__", ".")
+        if value is None:
+            del content[name]
+        else:
+            content[name] = value
+    save_file(content, file)
+
+
+def write_shards(unet: Path) -> list[str]:
+    """Cut the tensors of a folder's one file into two, and return their names."""
+    whole = unet / "diffusion_pytorch_model.fp16.safetensors"
+    content = load_file(whole)
+    whole.unlink()
+    shards = [f"diffusion_pytorch_model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    place = {name: shards[number % 2] for number, name in enumerate(sorted(content))}
+    for shard in shards:
+        save_file({k: v for k, v in content.items() if place[k] == shard}, unet / shard)
+    index = unet / "diffusion_pytorch_model.safetensors.index.fp16.json"
+    index.write_text(json.dumps({"weight_map": place}))
+    return shards
