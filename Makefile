@@ -16,9 +16,9 @@ help:  ## list the targets
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-demo: .venv/.done  ## run a real table through MindSpore and show what came of it
+demo: .venv/.done  ## draw 24 pictures with MindSpore and show what came of it
 	$(BIN)/batchgen run jobs=demo
-	@echo; echo "The pictures:"; find outputs/demo/images -name '*.png' | sort | head -20
+	@echo; echo "The pictures, on one sheet:"; $(BIN)/batchgen report outputs/demo --columns 6
 	@echo; echo "The first rows of outputs/demo/metadata.parquet:"
 	@$(BIN)/python -c "import batchgen; \
 	  columns = ['file_name', 'text', 'seed', 'steps', 'latency_s', 'peak_memory_bytes']; \
