@@ -42,6 +42,7 @@ format: .venv/.done  ## format the code
 bench: .venv/.done  ## print the ratios behind the performance claims
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/large_table.py
 
 docs: .venv/.done  ## print the pages of docs/ that come from the code

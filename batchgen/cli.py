@@ -9,12 +9,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from batchgen.arguments import parser
 from batchgen.errors import BatchgenError, ConfigError, FolderError, Refused, Stopped
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from batchgen.grid import Point
 
 _NOT_ALL_WELL = 3
-_OVERRIDES = "settings as key=value, such as table=prompts.csv sampling.steps=30"
 
 
 class _TerminalHandler(logging.Handler):
@@ -34,10 +32,10 @@ class _TerminalHandler(logging.Handler):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    commands = parser()
+    options, rest = commands.parse_known_args(arguments)
     if rest and (rest[0].startswith("-") or "overrides" not in options):
-        parser.error(f"{rest[0]} is not understood; see batchgen {options.name} --help")
+        commands.error(f"{rest[0]} is not understood; see batchgen {options.name} --help")
     if rest:
         options.overrides += rest
     handler = _TerminalHandler(logging.WARNING)
@@ -45,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = logging.getLogger("batchgen")
     root.addHandler(handler)
     try:
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        return COMMANDS[options.name](options)
     except BatchgenError as error:
         _say(error)
         return error.exit_code
@@ -63,60 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _say(error: BatchgenError) -> None:
     lines = str(error).splitlines() or [type(error).__name__]
     print("\n".join(f"batchgen: {line}" for line in lines), file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("batchgen", description="Prompt tables to image datasets.")
-    parser.add_argument("--version", action="version", version=version("batchgen"))
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
-    run = commands.add_parser("run", help="make the images of a table, or go on making them")
-    run.set_defaults(command=_run)
-    plan = commands.add_parser("plan", help="check everything and count, without making anything")
-    plan.set_defaults(command=_plan)
-    download = commands.add_parser("download", help="fetch the files of a model")
-    download.set_defaults(command=_download, multirun=False)
-    doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
-    doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
-    doctor.add_argument("--json", action="store_true", help="for programs")
-    doctor.set_defaults(command=_doctor)
-    download.add_argument(
-        "--from", dest="source", default="modelscope", metavar="HUB|FOLDER",
-        help="modelscope, hf, or a folder that holds the model",
-    )  # fmt: skip
-    download.add_argument("--dry-run", action="store_true", help="list files and sizes and stop")
-    for command in (run, plan):
-        command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
-        command.add_argument("--cfg", action="store_true", help="print the config and stop")
-    for command in (run, plan, doctor, download):
-        command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
-    _add_folder_commands(commands)
-    return parser
-
-
-def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands that take a job's folder and no overrides."""
-    status = commands.add_parser("status", help="how a job is doing, or all of them")
-    status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
-    status.set_defaults(command=_status)
-    verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
-    verify.add_argument("folder", type=Path)
-    verify.add_argument("--repair", action="store_true", help="set right what can be")
-    verify.set_defaults(command=_verify)
-    report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
-    report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
-    report.add_argument(
-        "--columns", type=int, default=8, metavar="N", help="images a line at most, 1 to 12; 8"
-    )
-    report.add_argument(
-        "--font", type=Path, metavar="FILE", help="a font file that has your letters"
-    )
-    report.set_defaults(command=_report)
-    repro = commands.add_parser("repro", help="make an image again and compare the pixels")
-    repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
-    repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
-    repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
-    repro.set_defaults(command=_repro)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -302,6 +245,18 @@ def _download(options: argparse.Namespace) -> int:
     else:
         print(download(wanted, print))
     return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "plan": _plan,
+    "download": _download,
+    "doctor": _doctor,
+    "status": _status,
+    "verify": _verify,
+    "report": _report,
+    "repro": _repro,
+}
 
 
 if __name__ == "__main__":

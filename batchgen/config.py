@@ -14,9 +14,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from batchgen import lora
+from batchgen import lora, seeds
 from batchgen.errors import ConfigError
-from batchgen.limits import SEED_LIMIT, number_problem, prefixed, sampling_problem, type_problems
+from batchgen.limits import number_problem, prefixed, sampling_problem, type_problems
 from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.sampling import SamplingConfig
 
@@ -178,10 +178,7 @@ def unknown_adapter(name: str, config: JobConfig) -> str:
     )
 
 
-_SEED_RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
-_MOST_SEEDS = 1_000_000
 _NAME_BYTES = 200
-_SEEDS_FORM = "is neither a list such as [1,2,3] nor a range such as 0..99"
 
 
 @dataclass(kw_only=True)
@@ -239,11 +236,7 @@ class JobConfig:
 
     def seed_values(self) -> Sequence[int] | None:
         """`seeds` as numbers, in order; None where every image derives its own."""
-        if self.seeds is None:
-            return None
-        if isinstance(self.seeds, str) and (match := _SEED_RANGE.fullmatch(self.seeds)):
-            return range(int(match[1]), int(match[2]) + 1)
-        return list(self.seeds)
+        return seeds.values(self.seeds)
 
     def validated(self) -> JobConfig:
         """Return the config itself, or raise one `ConfigError` that lists every problem."""
@@ -263,7 +256,7 @@ class JobConfig:
             "seed": sampling_problem("seed", self.seed),
             "images_per_prompt": sampling_problem("images_per_prompt", self.images_per_prompt),
             "batch_size": number_problem(self.batch_size, 1, 1024, whole=True),
-            "seeds": self._seeds_problem(),
+            "seeds": seeds.problem(self.seeds, self.images_per_prompt),
         }
         if self.limit is not None:
             values["limit"] = number_problem(self.limit, 1, 2**53, whole=True)
@@ -295,30 +288,3 @@ class JobConfig:
             )
         if len(name.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
             yield f"name={name[:40]!r}... is longer than {_NAME_BYTES} bytes."
-
-    def _seeds_problem(self) -> str | None:
-        if self.seeds is None:
-            return None
-        if isinstance(self.seeds, str):
-            match = _SEED_RANGE.fullmatch(self.seeds)
-            if match is None:
-                return _SEEDS_FORM
-            ends = [int(match[1]), int(match[2])]
-            return self._seed_problem(ends, ends[1] - ends[0] + 1)
-        if not isinstance(self.seeds, (list, tuple, range)):
-            return _SEEDS_FORM
-        values = list(self.seeds[: _MOST_SEEDS + 1])
-        if len({*map(repr, values)}) < len(values):
-            return "holds a seed twice"
-        return self._seed_problem(values, len(values))
-
-    def _seed_problem(self, values: Sequence[object], n_seeds: int) -> str | None:
-        if n_seeds < 1:
-            return "holds no seed"
-        if any(sampling_problem("seed", value) for value in values):
-            return f"holds something that is not a whole number from 0 to {SEED_LIMIT - 1}"
-        if n_seeds > _MOST_SEEDS:
-            return f"holds more than {_MOST_SEEDS:,} seeds"
-        if self.images_per_prompt != 1:
-            return "does not go together with images_per_prompt above 1: each seed is one image"
-        return None

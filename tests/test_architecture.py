@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).parents[1] / "batchgen"
 
 ROOMS = [
     "errors", "symptoms", "diagnosis", "storage", "weighting", "tokens", "schedulers", "lora",
-    "limits", "sampling", "models", "config", "keywords", "table", "plan", "folder", "lock",
-    "ledger", "hashes", "shapes", "tensors", "single_file", "model_files", "weights",
+    "limits", "seeds", "sampling", "models", "config", "keywords", "table", "plan", "folder",
+    "lock", "ledger", "hashes", "shapes", "tensors", "single_file", "model_files", "weights",
     "adapter_names", "adapter_files", "adapters", "hubs", "download", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "report", "doctor",
-    "reference", "compose", "cli", "__main__", "__init__",
+    "reference", "compose", "arguments", "cli", "__main__", "__init__",
 ]  # fmt: skip
 """From the ground up: a room imports from itself and from those before it."""
 

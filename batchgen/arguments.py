@@ -1,0 +1,57 @@
+"""The command line: commands, their arguments, and what each is for; runs nothing."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+
+_OVERRIDES = "settings as key=value, such as table=prompts.csv sampling.steps=30"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; `name` is the command, the rest is its own."""
+    top = argparse.ArgumentParser("batchgen", description="Prompt tables to image datasets.")
+    top.add_argument("--version", action="version", version=version("batchgen"))
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="name")
+    run = commands.add_parser("run", help="make the images of a table, or go on making them")
+    plan = commands.add_parser("plan", help="check everything and count, without making anything")
+    download = commands.add_parser("download", help="fetch the files of a model")
+    download.set_defaults(multirun=False)
+    doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
+    doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    download.add_argument(
+        "--from", dest="source", default="modelscope", metavar="HUB|FOLDER",
+        help="modelscope, hf, or a folder that holds the model",
+    )  # fmt: skip
+    download.add_argument("--dry-run", action="store_true", help="list files and sizes and stop")
+    for command in (run, plan):
+        command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
+        command.add_argument("--cfg", action="store_true", help="print the config and stop")
+    for command in (run, plan, doctor, download):
+        command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
+        command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
+    _add_folder_commands(commands)
+    return top
+
+
+def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands that take a job's folder and no overrides."""
+    status = commands.add_parser("status", help="how a job is doing, or all of them")
+    status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
+    verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
+    verify.add_argument("folder", type=Path)
+    verify.add_argument("--repair", action="store_true", help="set right what can be")
+    report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
+    report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
+    report.add_argument(
+        "--columns", type=int, default=8, metavar="N", help="images a line at most, 1 to 12; 8"
+    )
+    report.add_argument(
+        "--font", type=Path, metavar="FILE", help="a font file that has your letters"
+    )
+    repro = commands.add_parser("repro", help="make an image again and compare the pixels")
+    repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
+    repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
+    repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
