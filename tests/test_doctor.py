@@ -94,3 +94,19 @@ def test_the_page_lists_every_symptom_in_order() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.+) \|$", section, re.MULTILINE))
     assert rows == {symptom.name: symptom.cause for symptom in SYMPTOMS}
     assert [*rows] == [symptom.name for symptom in SYMPTOMS]
+
+
+def code(page: str) -> tuple[list[str], list[list[str]]]:
+    """Return the commands of a page, without comments, and the code in each row of a table."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    return (
+        [re.sub(r" +# .*", "", block) for block in blocks],
+        [sorted(re.findall(r"`([^`]+)`", row)) for row in rows],
+    )
+
+
+def test_the_chinese_page_has_the_same_commands_settings_and_symptoms() -> None:
+    """docs/ascend.zh.md is no older than docs/ascend.md."""
+    assert code("ascend.zh.md") == code("ascend.md")
