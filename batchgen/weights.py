@@ -43,7 +43,7 @@ class ModelIdentity:
 
     name: str
     revision: str
-    """A digest of the contents of the files that are loaded, or of the recipe."""
+    """A digest of the contents of the files that are loaded."""
     dtype: str
     """Of the weights, and of the VAE's where that differs: float16+vae-float32."""
 

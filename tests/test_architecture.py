@@ -33,7 +33,6 @@ _MODELS_ONLY = {
         "loading",
         "machine",
         "cpu_kernels",
-        "demo",
         "schedulers",
         "prompts",
         "adapters",

@@ -34,7 +34,7 @@ def test_an_idle_npu_is_well() -> None:
     """Driver, health and free memory."""
     found = checks("eight_cards", index=7)
     assert all(check.outcome is Outcome.ok for check in found.values())
-    assert found["driver"].finding == "25.3.rc1, 8 NPUs"
+    assert found["driver"].finding == "25.3.rc1, NPUs: 8"
     assert "NPU 7 (910B3)" in found["npu"].finding
 
 

@@ -70,7 +70,7 @@ def npu_checks(
 
 def _driver(output: str | None, table: NpuTable, nodes: list[str]) -> Check:
     if table.chips:
-        return ok("driver", f"{table.driver}, {len(table.chips)} NPUs")
+        return ok("driver", f"{table.driver}, NPUs: {len(table.chips)}")
     if output is None:
         version = cann.driver_version()
         there = f"driver {version} is installed" if version else "no driver is installed"

@@ -55,7 +55,9 @@ METADATA = (
     *_IMAGE,
     *_SETTINGS,
     Column("model", _TEXT, "the model's name in the config"),
-    Column("model_revision", _TEXT, "hash of the model's files (of its recipe, for demo and fake)"),
+    Column(
+        "model_revision", _TEXT, "hash of the model's files; `fake-1` for the fake"
+    ),
     Column(
         "lora_revisions",
         _TEXT,
