@@ -86,29 +86,48 @@ def revisions_text(text: str, adapters: Mapping[str, Adapter]) -> str:
     return " ".join(f"{name}:{adapters[name].revision}" for name in lora.weights_of(text))
 
 
-def _located(name: str, config: AdapterConfig) -> Path:
-    key = f"adapters.{name}"
-    if config.path is not None:
-        path = Path(config.path).expanduser()
-        if path.is_dir():
-            return _in_folder(path, config.weight_name, key)
-        if not path.is_file():
-            raise ModelError(f"{key}.path={config.path} is not there. Correct the path.")
-        return path
-    hub_id = str(config.hub_id)
-    places = list(dict.fromkeys(weights.hub_places(hub_id)))
+def hub_folder(name: str, config: AdapterConfig) -> Path:
+    """Return the first folder of the hubs' caches that has the file of an adapter with a `hub_id`.
+
+    Raises `ModelError` if there is none.
+    """
+    key, hub_id = f"adapters.{name}", str(config.hub_id)
+    places = list(dict.fromkeys(weights.hub_places(hub_id, config.huggingface_id)))
+    first_fault: ModelError | None = None
     for place in places:
-        if place.is_dir() and any(place.glob("**/*.safetensors")):
-            return _in_folder(place, config.weight_name, key)
+        if any(place.glob("**/*.safetensors")):
+            try:
+                in_folder(place, config.weight_name, key)
+            except ModelError as fault:
+                first_fault = first_fault or fault
+            else:
+                return place
+    command = f"batchgen download {key}.hub_id={hub_id}"
+    if config.weight_name is not None:
+        command += f" {key}.weight_name={config.weight_name}"
+    if first_fault is not None:
+        raise ModelError(f"{first_fault} `{command}`, with the model of this job, fetches it.")
     looked = "".join(f"\n  {place}" for place in places)
     raise ModelError(
-        f"{key}.hub_id={hub_id} is not on this machine. Fetch it with `modelscope download "
-        f"--model {hub_id}` or `hf download {hub_id}`, or set {key}.path. Looked in:{looked}"
+        f"{key}.hub_id={hub_id} is not on this machine. Fetch it with `{command}` and the model of "
+        f"this job, or set {key}.path. Looked in:{looked}"
     )
 
 
-def _in_folder(folder: Path, weight_name: str | None, key: str) -> Path:
-    """Return the one file meant in a folder."""
+def _located(name: str, config: AdapterConfig) -> Path:
+    key = f"adapters.{name}"
+    if config.path is None:
+        return in_folder(hub_folder(name, config), config.weight_name, key)
+    path = Path(config.path).expanduser()
+    if path.is_dir():
+        return in_folder(path, config.weight_name, key)
+    if not path.is_file():
+        raise ModelError(f"{key}.path={config.path} is not there. Correct the path.")
+    return path
+
+
+def in_folder(folder: Path, weight_name: str | None, key: str) -> Path:
+    """Return the one file meant in a folder; raises `ModelError`, with `key`, if there is none."""
     there = sorted(path.name for path in folder.glob("*.safetensors"))
     if weight_name is None and len(there) == 1:
         return folder / there[0]

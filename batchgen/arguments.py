@@ -16,14 +16,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="name")
     run = commands.add_parser("run", help="make the images of a table, or go on making them")
     plan = commands.add_parser("plan", help="check everything and count, without making anything")
-    download = commands.add_parser("download", help="fetch the files of a model")
+    download = commands.add_parser("download", help="fetch the files of a job's model and adapters")
     download.set_defaults(multirun=False)
     doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
     doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
     doctor.add_argument("--json", action="store_true", help="for programs")
     download.add_argument(
         "--from", dest="source", default="modelscope", metavar="HUB|FOLDER",
-        help="modelscope, hf, or a folder that holds the model",
+        help="modelscope, hf, or a folder that holds the files",
     )  # fmt: skip
     download.add_argument("--dry-run", action="store_true", help="list files and sizes and stop")
     for command in (run, plan):

@@ -232,18 +232,16 @@ def _read_log(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from batchgen.compose import Composer
-    from batchgen.download import download, listing, order
-    from batchgen.models import SdxlModel
+    from batchgen.download import download, listing, orders
 
     # A download needs no table; any path passes, none is opened.
     config = Composer(options.config_dir).job(["table=none.csv", *options.overrides])
-    if not isinstance(config.model, SdxlModel):
-        raise ConfigError([f"model={config.model.name} has no files to fetch: it is made here."])
-    wanted = order(config.model, options.source)
-    if options.dry_run:
-        print("\n".join(listing(wanted)))
-    else:
-        print(download(wanted, print))
+    for wanted in orders(config.model, config.adapters, options.source, print):
+        if options.dry_run:
+            print("\n".join(listing(wanted)))
+        else:
+            print(f"{wanted.hub.name}:", flush=True)
+            print(download(wanted, print), flush=True)
     return 0
 
 

@@ -1,64 +1,50 @@
-"""`batchgen download`: fetch what one variant of a model needs, and see that it came whole.
+"""`batchgen download`: fetch what a job needs from a hub, and see that it came whole.
 
-Every file's SHA-256 is compared once with the hub's, and written down beside the model in a
-**receipt**. A model with a receipt is known to be there without a network.
+Every file's SHA-256 is compared once with the hub's, and written down beside the files in a
+**receipt**. What has a receipt is known to be there without a network.
 """
 
 from __future__ import annotations
 
+import fnmatch
+import glob
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from batchgen import weights
 from batchgen.errors import ModelError
 from batchgen.hashes import hashes
-from batchgen.hubs import Hub, HuggingFace, Mirror, ModelScope, RemoteFile
-from batchgen.model_files import WEIGHTS
-from batchgen.models import SdxlModel
+from batchgen.hubs import RemoteFile
+from batchgen.models import AdapterConfig, ModelConfig, SdxlModel
+from batchgen.orders import Order, adapter_order, is_left_alone, model_order
 from batchgen.storage import existing_parent, write_atomically
 from batchgen.tensors import missing
-
-LICENCE = (
-    "Stable Diffusion XL is licensed under CreativeML Open RAIL++-M: using it, you accept the "
-    "terms in its LICENSE.md."
-)
 
 Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be fetched, from where, to where."""
+def orders(
+    model: ModelConfig, adapters: Mapping[str, AdapterConfig], source: str, say: Say
+) -> list[Order]:
+    """What a job needs from `modelscope`, `hf`, or a folder: adapters first, which are small.
 
-    hub: Hub
-    patterns: list[str]
-    """Of fnmatch, on paths inside the model's folder."""
-    to: Path | None
-    """None is where the hub's library keeps what it fetched."""
-    model: SdxlModel
-
-
-def order(model: SdxlModel, source: str) -> Order:
-    """What `batchgen download` fetches: from `modelscope`, `hf`, or a folder.
-
-    Configs and tokenizers only where `model.path` is a single file, which lacks just these.
+    Says so where the model needs nothing.
     """
-    files = weights.files_in(Path(), model)
-    named = model.path if files.single is None else model.config_path
-    to = Path(named).expanduser() if named else None
-    return Order(_hub(model, source), [*files.patterns(), "LICENSE*"], to, model)
-
-
-def _hub(model: SdxlModel, source: str) -> Hub:
-    if source == "modelscope":
-        return ModelScope(model.hub_id, model.hub_revision)
-    if source == "hf":
-        return HuggingFace(model.huggingface_id, model.huggingface_revision)
-    return Mirror(Path(source).expanduser().absolute(), weights.mirror_folder(model.hub_id))
+    wanted: list[Order] = [
+        adapter_order(name, config, source)
+        for name, config in adapters.items()
+        if config.hub_id is not None
+    ]
+    if not isinstance(model, SdxlModel):
+        say(f"model={model.name} has no files to fetch: it comes with batchgen.")
+    elif is_left_alone(model, source):
+        say(f"{weights.locate(model)} is a whole model and is left as it is.")
+    else:
+        wanted.append(model_order(model, source))
+    return wanted
 
 
 def listing(wanted: Order) -> list[str]:
@@ -67,11 +53,11 @@ def listing(wanted: Order) -> list[str]:
     total = sum(file.size_bytes for file in files)
     width = max(len(file.path) for file in files)
     lines = [f"{file.path:<{width}} {file.size_bytes:>15,}" for file in files]
-    return [*lines, f"{wanted.hub.name}: {len(files)} files, {total:,} bytes", LICENCE]
+    return [*lines, f"{wanted.hub.name}: {len(files)} files, {total:,} bytes", wanted.licence]
 
 
 def download(wanted: Order, say: Say) -> Path:
-    """Fetch a model as far as it is not here, check it, and return its folder.
+    """Fetch what is ordered as far as it is not here, check it, and return its folder.
 
     Raises `ModelError` where the hub cannot be reached, the disk is too small, or what came is not
     what the hub has.
@@ -79,55 +65,63 @@ def download(wanted: Order, say: Say) -> Path:
     if (place := _finished(wanted)) is not None:
         say("It is here already, with every file as the hub had it.")
         return place
-    say(LICENCE)
+    say(wanted.licence)
     files = _files(wanted)
     if wanted.to is not None:
         _refuse_full_disk(wanted.to, files)
-    folder = wanted.hub.fetch(wanted.patterns, wanted.to)
+    folder = wanted.hub.fetch([glob.escape(file.path) for file in files], wanted.to)
     say("Comparing SHA-256.")
     for file in files:
         if not (folder / file.path).is_file():
             raise missing(folder / file.path)
+    # Before they are compared, so that a model that was not is never taken for one of the user's.
+    _write_receipt(folder, wanted, {file.path: file.sha256 for file in files if file.sha256})
     contents = hashes([folder / file.path for file in files], weights.stamps_file())
     for file, content in zip(files, contents, strict=True):
         _refuse_other_content(folder / file.path, file, content)
-    weights.files_in(folder, wanted.model).check()
+    wanted.check(folder)
     found = {file.path: content for file, content in zip(files, contents, strict=True)}
-    receipt = {"from": wanted.hub.name, "patterns": wanted.patterns, "sha256": found}
-    write_atomically(folder / weights.RECEIPT, json.dumps(receipt, indent=2).encode())
+    _write_receipt(folder, wanted, found)
     return folder
 
 
 def _files(wanted: Order) -> list[RemoteFile]:
-    """What the hub has of the model; refused at once if that is no whole model."""
-    files = sorted(wanted.hub.files(wanted.patterns), key=lambda file: file.path)
-    names = {file.path for file in files}
-    with_weights = {name.partition("/")[0] for name in names if name.endswith(".safetensors")}
-    lacking = [] if "model_index.json" in names else ["model_index.json"]
-    if weights.files_in(Path(), wanted.model).single is None:
-        lacking += [f"{name}/*.safetensors" for name in sorted({*WEIGHTS} - with_weights)]
-    if lacking:
-        raise ModelError(
-            f"{wanted.hub.name} has no {', '.join(lacking)} for model.variant="
-            f"{wanted.model.variant}. Choose another variant (null for files without one), or "
-            "another model.hub_id."
-        )
-    return files
+    return sorted(wanted.files(), key=lambda file: file.path)
+
+
+def _write_receipt(folder: Path, wanted: Order, sha256: Mapping[str, str]) -> None:
+    """Write down what came, beside what came from the same place before: a folder may hold more."""
+    before = weights.receipt(folder)
+    if before.get("from") != wanted.hub.name:
+        before = {}
+    known = before.get("sha256", {})
+    others = {path: known[path] for path in known.keys() - _matching(known, wanted.patterns)}
+    patterns = dict.fromkeys([*before.get("patterns", []), *wanted.patterns])
+    receipt = {"from": wanted.hub.name, "patterns": list(patterns), "sha256": {**others, **sha256}}
+    write_atomically(folder / weights.RECEIPT, json.dumps(receipt, indent=2).encode())
 
 
 def _finished(wanted: Order) -> Path | None:
     """The folder of an earlier download of the same, if all its files are as they were."""
     try:
-        folder = wanted.to or weights.find(wanted.model).folder
+        folder = wanted.folder()
         receipt = weights.receipt(folder)
-        if (receipt.get("from"), receipt.get("patterns")) != (wanted.hub.name, wanted.patterns):
+        is_of_it = {*wanted.patterns} <= {*receipt.get("patterns", [])}
+        if receipt.get("from") != wanted.hub.name or not is_of_it:
             return None
-        paths = [folder / path for path in receipt["sha256"]]
-        is_same = hashes(paths, weights.stamps_file()) == list(receipt["sha256"].values())
-        weights.files_in(folder, wanted.model).check()
+        known = receipt["sha256"]
+        paths = sorted(_matching(known, wanted.patterns))
+        contents = hashes([folder / path for path in paths], weights.stamps_file())
+        wanted.check(folder)
     except (ModelError, OSError):
         return None
-    return folder if is_same else None
+    return folder if contents == [known[path] for path in paths] else None
+
+
+def _matching(paths: Iterable[str], patterns: Sequence[str]) -> set[str]:
+    return {
+        path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    }
 
 
 def _refuse_full_disk(to: Path, files: Sequence[RemoteFile]) -> None:

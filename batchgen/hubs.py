@@ -1,4 +1,4 @@
-"""Where model files come from: ModelScope, Hugging Face, or a folder that mirrors one of them.
+"""Where models and adapters come from: ModelScope, Hugging Face, or a folder that mirrors one.
 
 The only user of modelscope and huggingface_hub.
 """
@@ -34,14 +34,14 @@ class RemoteFile:
 
 
 class Hub(Protocol):
-    """A place that has the files of one model.
+    """A place that has the files of one model or adapter.
 
     Both methods raise `ModelError`, which says what to do.
     """
 
     @property
     def name(self) -> str:
-        """The place, the model and the revision, in a few words."""
+        """The place, the repository and the revision, in a few words."""
         ...
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
@@ -144,7 +144,7 @@ class HuggingFace:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A folder with the files of the model: a disk that was carried here, a share."""
+    """A folder with the files: a disk that was carried here, a share."""
 
     folder: Path
     default: Path
@@ -157,11 +157,6 @@ class Mirror:
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
         """See `Hub.files`; hashes are those of the download that the folder came from, if any."""
-        if not (self.folder / "model_index.json").is_file():
-            raise ModelError(
-                f"--from {self.folder} is no model: it has no model_index.json. "
-                "Name modelscope, hf, or the folder that holds model_index.json."
-            )
         inside = sorted(path for path in self.folder.rglob("*") if path.is_file())
         named = ((path.relative_to(self.folder).as_posix(), path) for path in inside)
         known = weights.receipt(self.folder).get("sha256", {})
@@ -231,5 +226,5 @@ def _sentence(name: str, variable: str, error: Exception) -> str:
         f"{name} cannot be fetched: {where}{reason}. "
         "What has come is kept: start the same command again and it goes on. If the hub is out of "
         f"reach, take the other one (--from hf, --from modelscope), name a mirror with {variable}, "
-        "or copy the model from another machine with --from FOLDER."
+        "or copy the files from another machine with --from FOLDER."
     )

@@ -129,9 +129,12 @@ class AdapterConfig:
     path: str | None = None
     """A .safetensors file or its folder; None looks for `hub_id` in the caches of the hubs."""
     hub_id: str | None = None
-    """The adapter's name on ModelScope or Hugging Face, such as nerijs/pixel-art-xl."""
+    """The adapter's name on ModelScope or Hugging Face, such as nerijs/pixel-art-xl; `batchgen
+    download` fetches it."""
+    huggingface_id: str | None = None
+    """Its name on Hugging Face, where it has another there."""
     weight_name: str | None = None
-    """The file in the folder; None where there is only one."""
+    """The file in the folder or on the hub; None where there is only one."""
 
     def problems(self, name: str) -> Iterator[str]:
         """Yield a sentence for each field that cannot be used; `name` is the adapter's own."""

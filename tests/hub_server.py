@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +18,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from modelscope_hub import HubConfig, set_default_config
 
 
 @dataclass
@@ -141,3 +147,30 @@ def serving(folder: Path) -> Iterator[HubServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def isolate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the hubs' libraries a home of their own, and let them try again without a pause."""
+    for name in ("MODELSCOPE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("BATCHGEN_CACHE", str(home / "cache"))
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_INTEGRITY_RETRY_BACKOFF", 0.0)
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 1)
+    monkeypatch.setattr("modelscope_hub._legacy_api.REPO_TREE_PAGE_RETRY_MAX_DELAY_SECONDS", 0)
+
+
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let modelscope ask a server; it reads its variables once in a process, so they are reread."""
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+    set_default_config(HubConfig())
+
+
+def command(home: Path, hub: HubServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a download in a process of its own: Hugging Face's library reads its server once."""
+    return subprocess.run(
+        [sys.executable, "-m", "batchgen", "download", *arguments],
+        capture_output=True, text=True, check=False, cwd=home,
+        env=os.environ | {"HF_ENDPOINT": hub.url, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip

@@ -65,11 +65,23 @@ def test_a_hub_id_is_looked_up_in_the_caches(tmp_path: Path, place: str) -> None
     assert found(hub_id="nerijs/pixel-art-xl") == file
 
 
+def test_a_cache_without_the_file_hides_no_other_that_has_it(tmp_path: Path) -> None:
+    """Both hubs may have been asked for one repository, each for another file of it."""
+    write_lora(tmp_path / "ms/models/nerijs/pixel-art-xl/a.safetensors")
+    file = write_lora(tmp_path / "hf/models--nerijs--pixel-art-xl/snapshots/0123/b.safetensors")
+    assert found(hub_id="nerijs/pixel-art-xl", weight_name="b.safetensors") == file
+    with pytest.raises(
+        ModelError, match=r"has no c\.safetensors.*`batchgen download adapters\.pix"
+    ):
+        found(hub_id="nerijs/pixel-art-xl", weight_name="c.safetensors")
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
         ({"path": "gone.safetensors"}, r"adapters\.pixel\.path=gone\.safetensors is not there"),
         ({"hub_id": "nerijs/no"}, r"adapters\.pixel\.hub_id=nerijs/no is not on this machine"),
+        ({"hub_id": "nerijs/no"}, r"`batchgen download adapters\.pixel\.hub_id=nerijs/no`"),
         ({"path": "."}, r"adapters\.pixel: \. is a folder; of safetensors it has: none"),
     ],
 )

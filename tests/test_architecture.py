@@ -19,7 +19,7 @@ ROOMS = [
     "errors", "symptoms", "diagnosis", "storage", "weighting", "tokens", "schedulers", "lora",
     "limits", "seeds", "sampling", "models", "config", "keywords", "table", "plan", "folder",
     "lock", "ledger", "hashes", "shapes", "tensors", "single_file", "model_files", "weights",
-    "adapter_names", "adapter_files", "adapters", "hubs", "download", "images",
+    "adapter_names", "adapter_files", "adapters", "hubs", "orders", "download", "images",
     "pipelines", "runner", "grid", "forecast", "overview", "verification", "reproduction",
     "report", "doctor",
     "reference", "compose", "arguments", "cli", "__main__", "__init__",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import HubServer, serving
-from modelscope_hub import HubConfig, set_default_config
+from hub_server import HubServer, command, isolate, point_to, serving
 from tiny_model import change, weight_file, write_model
 
 from batchgen import hubs, weights
 from batchgen.cli import main
 from batchgen.config import DeviceKind
-from batchgen.download import download, listing, order
+from batchgen.download import download, listing
 from batchgen.errors import ModelError
 from batchgen.models import SdxlModel
+from batchgen.orders import is_left_alone, model_order
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 
@@ -29,21 +28,8 @@ UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of its own, and libraries that try again without a pause."""
-    for name in ("MODELSCOPE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("BATCHGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_INTEGRITY_RETRY_BACKOFF", 0.0)
-    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 1)
-    monkeypatch.setattr("modelscope_hub._legacy_api.REPO_TREE_PAGE_RETRY_MAX_DELAY_SECONDS", 0)
+    isolate(tmp_path, monkeypatch)
     return tmp_path
-
-
-def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let modelscope ask a server; it reads its variables once in a process, so they are reread."""
-    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
-    set_default_config(HubConfig())
 
 
 @pytest.fixture
@@ -63,7 +49,7 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def fetched(model: SdxlModel, source: str = "modelscope") -> tuple[Path, list[str]]:
     """Download, and return the folder with the lines that were said."""
     said: list[str] = []
-    return download(order(model, source), said.append), said
+    return download(model_order(model, source), said.append), said
 
 
 def test_what_one_variant_needs_is_fetched_and_nothing_else(hub: HubServer, home: Path) -> None:
@@ -296,8 +282,47 @@ def test_folder_that_is_broken_is_no_model(hub: HubServer) -> None:
 
 def test_source_that_is_nothing_is_refused(home: Path) -> None:
     """The choices are named."""
-    with pytest.raises(ModelError, match=r"--from .*moddelscope is no model.*modelscope, hf, or"):
-        listing(order(SdxlModel(), str(home / "moddelscope")))
+    with pytest.raises(
+        ModelError, match=r"--from .*moddelscope has no model_index\.json.*modelscope, hf, or"
+    ):
+        listing(model_order(SdxlModel(), str(home / "moddelscope")))
+
+
+def test_model_that_was_not_compared_is_not_taken_for_ones_own(
+    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that ends while it compares goes on with that; only others' files are left."""
+    model = SdxlModel(path=str(home / "disk"))
+    with monkeypatch.context() as broken:
+        broken.setattr("batchgen.hashes.sha256", None)
+        with pytest.raises(TypeError):
+            fetched(model)
+    weights.find(model).check()
+    assert not is_left_alone(model, "modelscope")
+    fetched(model)
+    (home / "disk" / weights.RECEIPT).unlink()
+    assert is_left_alone(model, "modelscope")
+    assert hub.url
+
+
+def test_variants_of_one_repository_do_not_forget_each_other(hub: HubServer, home: Path) -> None:
+    """Their receipt is one; the second variant's files come beside the first's."""
+    plain = write_model(home / "others", None)
+    for component in ("text_encoder", "text_encoder_2", "vae"):
+        weight_file(plain, component, None).rename(weight_file(hub.folder, component, None))
+    fetched(SdxlModel())
+    fetched(SdxlModel(variant=None))
+    hub.asked.clear()
+    for variant in ("fp16", None):
+        assert fetched(SdxlModel(variant=variant))[1][0].startswith("It is here already")
+    assert not hub.asked
+
+
+def test_licence_of_another_model_is_not_made_up(hub: HubServer) -> None:
+    """SDXL's own is known; Turbo's, for one, is another."""
+    assert hub.url
+    said = fetched(SdxlModel(hub_id="AI-ModelScope/sdxl-turbo"))[1]
+    assert said[0].startswith("The licence of AI-ModelScope/sdxl-turbo: see its LICENSE")
 
 
 def test_single_file_gets_what_it_lacks(hub: HubServer, home: Path) -> None:
@@ -308,15 +333,6 @@ def test_single_file_gets_what_it_lacks(hub: HubServer, home: Path) -> None:
         fetched(model)
     assert not [name for name, _ in hub.asked if name.endswith(".safetensors")]
     assert "tokenizer_2/vocab.json" in {name for name, _ in hub.asked}
-
-
-def command(home: Path, hub: HubServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a download in a process of its own: Hugging Face's library reads its server once."""
-    return subprocess.run(
-        [sys.executable, "-m", "batchgen", "download", *arguments],
-        capture_output=True, text=True, check=False, cwd=home,
-        env=os.environ | {"HF_ENDPOINT": hub.url, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
 
 
 def test_hugging_face_has_it_too(hub: HubServer, home: Path) -> None:
