@@ -201,8 +201,8 @@ def test_a_vae_in_float16_is_a_warning() -> None:
     assert list(model.checks(risky, DeviceKind.cpu))[1].outcome is Outcome.ok
 
 
-def test_models_without_files_need_none() -> None:
-    """The demo makes its own, the fake has none."""
+def test_models_that_need_no_download_are_well() -> None:
+    """The demo comes with the package, the fake has no files."""
     assert named(list(model.checks(DemoModel(), DeviceKind.cpu)), "model files").cure == ""
     assert [c.outcome for c in model.checks(FakeModel(), DeviceKind.cpu)] == [Outcome.ok]
 
