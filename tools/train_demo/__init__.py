@@ -1,0 +1,1 @@
+"""Everything that makes the demo model again from nothing; no part of the installed package."""
