@@ -23,6 +23,9 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """Component -> path of a layer in it -> shape of its weight, (out, in) or (out, in, height, width).
 """
 
+_LOOKED_UP = ("token_embedding.weight", "position_embedding.weight")
+"""Tables of text encoders, which are no layers."""
+
 _ENDS = {
     ".lora_A.weight": "down",
     ".lora_B.weight": "up",
@@ -178,5 +181,5 @@ def layers_of(tensors: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ..
     return {
         name.removesuffix(".weight"): shape
         for name, shape in tensors.items()
-        if name.endswith(".weight") and len(shape) in (2, 4) and "_embedding." not in name
+        if name.endswith(".weight") and len(shape) in (2, 4) and not name.endswith(_LOOKED_UP)
     }

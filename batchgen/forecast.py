@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def _prompt_lines(job: Job, table: Table) -> Iterator[str]:
 def long_prompts(table: Table, config: JobConfig, count: tokens.Counter) -> tuple[int, list[str]]:
     """Return how many rows have a text of more tokens than a chunk, and the first few row keys.
 
-    Reads the table once more. Only texts of more bytes than that are counted.
+    Reads the table once more. Only texts that may be so long, by their bytes, are counted.
     """
     n_long, keys = 0, list[str]()
     limit = config.limit or np.iinfo(np.int64).max
@@ -80,12 +81,20 @@ def long_prompts(table: Table, config: JobConfig, count: tokens.Counter) -> tupl
 
 
 def _is_long(texts: Any, count: tokens.Counter) -> NDArray[np.bool_]:
-    """Return which texts of a column have more tokens than a chunk, (n,); null has none."""
-    n_bytes = pc.fill_null(pc.binary_length(texts), 0)
-    is_long: NDArray[np.bool_] = np.array(n_bytes) > tokens.CHUNK
-    counts = count(texts.take(np.flatnonzero(is_long)).to_pylist())
+    """Return which texts of a column have more tokens than a chunk, (n,); null has none.
+
+    Each text is counted once, however many rows have it: a job's negative prompt is in all.
+    """
+    whole: Any = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    coded = whole.dictionary_encode()
+    # A token is a byte at least, and normalisation makes up to three of one.
+    is_long: NDArray[np.bool_] = np.array(pc.binary_length(coded.dictionary)) > tokens.CHUNK // 3
+    counts = count(coded.dictionary.take(np.flatnonzero(is_long)).to_pylist())
     is_long[is_long] = np.array(counts, dtype=np.int64) > tokens.CHUNK
-    return is_long
+    # One place more, False, for rows without a text.
+    places: Any = pc.fill_null(coded.indices, len(is_long))
+    of_each: NDArray[np.bool_] = np.append(is_long, [False])[np.asarray(places)]
+    return of_each
 
 
 def _table_lines(table: Table, backlog: Backlog) -> Iterator[str]:

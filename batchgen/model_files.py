@@ -33,6 +33,13 @@ OTHERS = {
 }
 """The components that have none."""
 
+OPTIONAL = ("special_tokens_map.json", "added_tokens.json")
+"""What a tokenizer reads besides, where it is there; both may change what a text's tokens are."""
+
+BYTE_TOKENS = 514
+"""Tokens of a vocabulary that has learned no word: each byte, within a word and at its end, and
+the two marks."""
+
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 SHOWN = 3
@@ -68,6 +75,8 @@ class ModelFiles:
                 refuse_pointer(file)
         for component in WEIGHTS:
             self.tensors(component)
+        for number in ("", "_2"):
+            self._refuse_other_vocabulary(f"tokenizer{number}", f"text_encoder{number}")
         if self.single is not None:
             self._refuse_other_prediction(self.single)
 
@@ -86,7 +95,9 @@ class ModelFiles:
                 files.append(self._config(component))
                 files += self._weights(component) if self.single is None else []
             else:
-                files += [self.folder / component / name for name in OTHERS[component]]
+                place = self.folder / component
+                files += [place / name for name in OTHERS[component]]
+                files += [place / name for name in OPTIONAL if (place / name).is_file()]
         return files if self.single is None else [*files, self.single]
 
     def tensors(self, component: str) -> dict[str, Stored]:
@@ -135,6 +146,29 @@ class ModelFiles:
                 f".safetensors.index{dotted}.json",
             )
         ]
+
+    def _refuse_other_vocabulary(self, tokenizer: str, encoder: str) -> None:
+        """A vocabulary is whole if each merge makes a token of it, and the encoder knows them."""
+        place = self.folder / tokenizer
+        tokens = _parsed(place / "vocab.json")
+        lines = (place / "merges.txt").read_text("utf-8").splitlines()
+        merges = [line for line in lines if line and not line.startswith("#version")]
+        size = _parsed(self._config(encoder)).get("vocab_size", 0)
+        unknown = next((line for line in merges if line.replace(" ", "", 1) not in tokens), None)
+        if (
+            unknown is not None
+            or len(tokens) < BYTE_TOKENS
+            or (len(tokens) > BYTE_TOKENS and not merges)
+        ):
+            raise ModelError(
+                f"{place} is no whole tokenizer: vocab.json has {len(tokens):,} tokens, merges.txt "
+                f"{len(merges):,} lines, and they do not belong together. {AGAIN}"
+            )
+        if max(tokens.values()) >= size:
+            raise ModelError(
+                f"{place / 'vocab.json'} numbers its tokens up to {max(tokens.values()):,}, and "
+                f"{encoder} has {size:,}. They do not belong together; take both from one model."
+            )
 
     def _refuse_other_prediction(self, single: Path) -> None:
         """A file whose model predicts v says so with an empty tensor, by a habit of trainers."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from batchgen.limits import prefixed, sampling_problem
-from batchgen.schedulers import OWN_SPACING, canonical
+from batchgen.schedulers import MOST_STEPS, OWN_SPACING, canonical
 
 
 class TimestepSpacing(str, Enum):
@@ -74,3 +75,23 @@ class SamplingConfig:
                 f"sampling.timestep_spacing={spacing.value} has no effect on {self.scheduler}, "
                 "which spreads its steps in a way of its own: leave it out."
             )
+        elif not spreads_evenly(spacing, self.steps):
+            yield (
+                f"sampling.steps={self.steps} with sampling.timestep_spacing=trailing comes to one "
+                "step more, by rounding, and ends in noise: take a step more or less."
+            )
+        if self.steps > MOST_STEPS.get(self.scheduler, self.steps):
+            yield (
+                f"sampling.steps={self.steps}: {self.scheduler} takes {MOST_STEPS[self.scheduler]} "
+                "at most. Lower the steps, or choose another scheduler."
+            )
+
+
+def spreads_evenly(spacing: TimestepSpacing, steps: int) -> bool:
+    """Return whether so many steps come out as so many.
+
+    diffusers spreads trailing ones by `round(arange(1000, 0, -1000 / steps))`, whose length is one
+    more for 61 steps and some numbers above 100.
+    """
+    is_trailing = spacing is TimestepSpacing.trailing
+    return not is_trailing or steps < 1 or math.ceil(1000 / (1000 / steps)) == steps

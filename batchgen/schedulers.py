@@ -70,6 +70,9 @@ OWN_SPACING = (
 )  # fmt: skip
 """Those that spread their steps in a way of their own, whatever `timestep_spacing` says."""
 
+MOST_STEPS = {"lcm": 50, "tcd": 50}
+"""Those that choose among so many steps of a model's training, diffusers' own number."""
+
 _NO_REPEAT = "draws noise that does not repeat for a seed; dpmpp_2m_sde_karras does"
 _NOT_SDXL = "is not for SDXL's noise schedule"
 _UNTRIED = "needs an operator that MindSpore 2.7.1 has on no CPU, so nobody saw it repeat"

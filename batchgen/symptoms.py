@@ -53,8 +53,7 @@ SYMPTOMS = (
         "device-lost",
         (
             # Read in the libraries of MindSpore 2.7.1.
-            r"UCEError",
-            r"ForceStopError",
+            r"(?:UCEError|ForceStopError)(?: error occurs|:)",
             r"ts lost heartbeat",
             # Read in reports of lost NPUs: CANN's own words, codes EL0001 and E39009.
             r"Device\[\d+\] lost heartbeat",
@@ -182,7 +181,7 @@ SYMPTOMS = (
     Symptom(
         "hccl",
         (
-            r"HCCL\w*\b.{0,120}\b(?:[Ff]ail(?:ed|ure)?|[Ee]rror)\b",
+            r"HCCL(?!_[A-Z_]+=)\w*\b.{0,120}\b(?:[Ff]ail(?:ed|ure)?|[Ee]rror)\b",
             r"Hccl\w*\b.{0,120}\b(?:[Ff]ail(?:ed|ure)?|[Ee]rror)\b",
             r"EI00(?:0[1-9]|1\d)\b",
         ),

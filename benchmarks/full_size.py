@@ -114,12 +114,11 @@ def write(folder: Path) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a vocabulary of CLIP's size in which every letter is a token and no word is."""
+    """Write a vocabulary of CLIP's kind in which every letter is a token and no word is."""
     from transformers.models.clip.tokenization_clip import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())
     names = [*letters, *(f"{letter}</w>" for letter in letters)]
-    names += [f"unused{number}" for number in range(N_TOKENS - 2 - len(names))]
     names += ["<|startoftext|>", "<|endoftext|>"]
     write_json(folder / "vocab.json", {name: number for number, name in enumerate(names)})
     (folder / "merges.txt").write_text("#version: 0.2\n", "utf-8")
@@ -204,7 +203,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         os.environ["BATCHGEN_CACHE"] = str(work / "cache")
-        folder = options.folder or work / "model"
+        folder = (options.folder or work / "model").resolve()
         if not (folder / "model_index.json").exists():
             started = time.perf_counter()
             # In a process of its own, so that its memory is not counted below.

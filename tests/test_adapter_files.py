@@ -124,5 +124,8 @@ def test_an_adapter_can_change_linear_layers_and_convolutions() -> None:
         "norm.weight": (4,),
         "conv.weight": (4, 4, 3, 3),
         "embeddings.token_embedding.weight": (9, 4),
+        "time_embedding.linear_1.weight": (8, 4),
     }
-    assert layers_of(weights) == {"to_q": (4, 4), "conv": (4, 4, 3, 3)}
+    assert layers_of(weights) == {
+        "to_q": (4, 4), "conv": (4, 4, 3, 3), "time_embedding.linear_1": (8, 4),
+    }  # fmt: skip

@@ -46,7 +46,7 @@ def test_a_machine_without_npu_does_not_do_for_ascend(capsys: pytest.CaptureFixt
 @pytest.mark.skipif(HAS_NPU, reason="there is an NPU")
 def test_a_full_model_that_would_land_on_a_cpu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """`run` refuses it with device=auto."""
-    assert main(["doctor"]) == 0
+    assert main(["doctor"]) == 2
     assert "`run` refuses that" in capsys.readouterr().out
 
 

@@ -165,8 +165,8 @@ def test_the_first_few_long_prompts_are_named(
 
 
 def test_a_short_text_is_not_counted(write_table: WriteTable, fake_config: MakeConfig) -> None:
-    """A token has a byte at least."""
-    config = fake_config(write_table("prompt\n" + "x" * 75 + "\n"))
+    """A token has a third of a byte at least, before normalisation."""
+    config = fake_config(write_table("prompt\n" + "x" * 25 + "\n"))
 
     def refuse(texts: Sequence[str]) -> list[int]:
         assert not texts

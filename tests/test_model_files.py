@@ -123,3 +123,39 @@ def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) 
     (files.folder / "text_encoder/config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"layers\.1\..* and more"):
         files.check()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("vocab.json", "{}", "no whole tokenizer: vocab.json has 0 tokens"),
+        ("merges.txt", "#version: 0.2\nr e\n", "merges.txt 1 lines"),
+        ("vocab.json", json.dumps({f"t{n}": n for n in range(600)}), "600 tokens"),
+    ],
+)
+def test_a_tokenizer_that_is_not_whole_is_refused(
+    tmp_path: Path, name: str, content: str, fault: str
+) -> None:
+    """Empty, with merges that make no token, or without the merges of its words."""
+    folder = write_model(tmp_path / "model")
+    (folder / "tokenizer_2" / name).write_text(content)
+    with pytest.raises(ModelError, match=fault):
+        ModelFiles(folder, "fp16").check()
+
+
+def test_a_vocabulary_larger_than_the_encoders_is_refused(tmp_path: Path) -> None:
+    """Its tokens would point past the end of the embeddings."""
+    folder = write_model(tmp_path / "model")
+    tokens = {f"t{n}": n + 1 for n in range(514)}
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(tokens))
+    with pytest.raises(ModelError, match="up to 514, and text_encoder has 514"):
+        ModelFiles(folder, "fp16").check()
+
+
+def test_what_changes_tokens_is_part_of_a_model(tmp_path: Path) -> None:
+    """A map of special tokens is read where it is there, so it counts."""
+    folder = write_model(tmp_path / "model")
+    before = ModelFiles(folder, "fp16").loaded()
+    (folder / "tokenizer" / "special_tokens_map.json").write_text("{}")
+    added = set(ModelFiles(folder, "fp16").loaded()) - set(before)
+    assert added == {folder / "tokenizer" / "special_tokens_map.json"}

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from batchgen import model_files, shapes
 
 TEXT: dict[str, Any] = {
-    "vocab_size": 5, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
+    "vocab_size": 514, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
     "projection_dim": 3, "max_position_embeddings": 7,
 }  # fmt: skip
 
@@ -50,6 +50,10 @@ def write_model(folder: Path, variant: str | None = "fp16") -> Path:
         (folder / component).mkdir()
         for name in names:
             (folder / component / name).write_text("{}")
+        if component.startswith("tokenizer"):
+            tokens = {f"token{number}": number for number in range(model_files.BYTE_TOKENS)}
+            (folder / component / "vocab.json").write_text(json.dumps(tokens))
+            (folder / component / "merges.txt").write_text("#version: 0.2\n")
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     return folder
 

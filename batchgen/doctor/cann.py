@@ -52,7 +52,11 @@ def _version_check(home: Path, accepted: Sequence[str]) -> Check:
     name = " ".join(part for part in (release, version and f"(compiler {version})") if part)
     if version is None:
         where = home / "compiler" / "version.info"
-        return warning("cann", f"CANN {name}in {home}: {where} is not there", f"ls {home}; {_DOCS}")
+        return warning(
+            "cann",
+            f"CANN {name} in {home}: {where} is not there".replace("  ", " "),
+            f"ls {home}; {_DOCS}",
+        )
     short = ".".join(version.split(".")[:2])
     if accepted and short not in accepted:
         takes = ", ".join(accepted)

@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """How a check ended; a warning lets a job run."""
+    """How a check ended; a warning stops no job, or is mended by a download."""
 
     ok = "ok"
     warning = "warning"

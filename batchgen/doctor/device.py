@@ -14,6 +14,7 @@ from batchgen.doctor import cann, npu_smi
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.doctor.npu_smi import HEALTHY, Chip, NpuTable
 from batchgen.doctor.probe import Answer
+from batchgen.doctor.software import reinstall
 
 MASK = "ASCEND_RT_VISIBLE_DEVICES"
 
@@ -151,9 +152,9 @@ def probe_checks(answer: Answer, kind: DeviceKind) -> Iterator[Check]:
     """Yield a check for each stage of a probe, up to the one where it ended."""
     device = "NPU" if kind is DeviceKind.ascend else "CPU"
     titles = {
-        "mindspore": ("mindspore import", "pip install --force-reinstall mindspore"),
+        "mindspore": ("mindspore import", reinstall("mindspore")),
         "tensor": (f"{device} tensor", "batchgen doctor device=cpu; docs/ascend.md"),
-        "mindone": ("mindone import", "pip install --force-reinstall mindone"),
+        "mindone": ("mindone import", reinstall("mindone")),
     }
     for stage, (name, cure) in titles.items():
         if stage not in answer.stages:

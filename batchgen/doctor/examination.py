@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from batchgen.config import DeviceKind, JobConfig
 from batchgen.doctor import cann, device, model, output, probe, software
-from batchgen.doctor.check import Check, Outcome, not_needed, warning
+from batchgen.doctor.check import Check, Outcome, failed, not_needed
 from batchgen.errors import DeviceError
 from batchgen.runner.job import resolved_device
 
@@ -40,7 +40,7 @@ def _kind(config: JobConfig) -> tuple[DeviceKind, list[Check]]:
         return resolved_device(config), []
     except DeviceError as error:
         reason, _, cure = str(error).partition(". ")
-        return DeviceKind.cpu, [warning("device", f"{reason}: `run` refuses that", cure)]
+        return DeviceKind.cpu, [failed("device", f"{reason}: `run` refuses that", cure)]
 
 
 def _ascend(config: JobConfig, answer: probe.Answer) -> Iterator[Check]:

@@ -29,7 +29,11 @@ _ELSEWHERE = "output_root=/another/disk/outputs"
 
 def checks(config: JobConfig) -> Iterator[Check]:
     """Yield whether a job can write safely below `output_root`."""
-    place = existing_parent(Path(config.output_root))
+    root = Path(config.output_root)
+    if root.exists() and not root.is_dir():
+        yield failed("output folder", f"{root.resolve()} is a file", _ELSEWHERE)
+        return
+    place = existing_parent(root)
     try:
         with tempfile.TemporaryDirectory(prefix=".batchgen-doctor-", dir=place) as name:
             yield ok("output folder", f"{place.resolve()} can be written")

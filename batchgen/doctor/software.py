@@ -63,11 +63,23 @@ def packages() -> Iterator[Check]:
     """
     for text in sorted(metadata.requires("batchgen") or []):
         requirement = Requirement(text)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        if not _applies(requirement):
             continue
         check = _package(requirement)
         if requirement.name in _ALWAYS_SHOWN or check.cure:
             yield check
+
+
+def reinstall(name: str) -> str:
+    """Return the command that installs a library anew, in the version that batchgen requires."""
+    required = (Requirement(text) for text in metadata.requires("batchgen") or [])
+    wanted = next((one for one in required if one.name == name and _applies(one)), None)
+    return f'pip install --force-reinstall --no-deps "{name}{wanted.specifier if wanted else ""}"'
+
+
+def _applies(requirement: Requirement) -> bool:
+    """Whether it holds for this Python and for batchgen without extras."""
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def _package(requirement: Requirement) -> Check:
@@ -88,7 +100,7 @@ def _wheel() -> Check:
     Its own tag does not tell: the wheels say py3-none-any inside, whatever they are named.
     """
     suffix = str(sysconfig.get_config_var("EXT_SUFFIX"))
-    cure = "pip install --force-reinstall --no-deps mindspore"
+    cure = reinstall("mindspore")
     spec = find_spec("mindspore")
     if spec is None or spec.origin is None:
         return failed("mindspore wheel", "there is none", cure)

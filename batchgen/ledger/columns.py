@@ -55,9 +55,7 @@ METADATA = (
     *_IMAGE,
     *_SETTINGS,
     Column("model", _TEXT, "the model's name in the config"),
-    Column(
-        "model_revision", _TEXT, "hash of the model's files; `fake-1` for the fake"
-    ),
+    Column("model_revision", _TEXT, "hash of the model's files; `fake-1` for the fake"),
     Column(
         "lora_revisions",
         _TEXT,

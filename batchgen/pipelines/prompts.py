@@ -221,7 +221,8 @@ class _Encoder:
         if clip_skip + 2 > len(layers):
             raise ImageError(
                 f"clip_skip={clip_skip} leaves no layer: a text encoder of this model has "
-                f"{len(layers) - 1}, so {len(layers) - 2} is the most."
+                f"{len(layers) - 1}, so {len(layers) - 2} is the most. "
+                "Lower sampling.clip_skip, or the row's own."
             )
         states = layers[-(clip_skip + 2)]
         if any(token.weight != 1 for token in tokens):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -115,9 +116,9 @@ class SdxlPipeline:
         ]
         decode_s = clock.lap()
         peak = self._machine.peak_memory_bytes()
-        shape = _shape(settings[0], prompts, decoding)
-        is_first = shape not in self._shapes
-        self._shapes.add(shape)
+        shapes = _shapes(settings[0], prompts, decoding)
+        is_first = not shapes <= self._shapes
+        self._shapes |= shapes
         return Generation(pictures, encode_s, denoise_s, decode_s, peak, is_first)
 
     def _latents(self, settings: list[Settings], prompts: list[Prompt]) -> Any:
@@ -208,11 +209,17 @@ def tile_size(height: int, width: int) -> int:
     return max(4, min(TILE, max(height, width) // 2 // 4 * 4))
 
 
-def _shape(first: Settings, prompts: list[Prompt], decoding: Decoding) -> tuple[object, ...]:
-    """What decides the shapes of a call's tensors, and so which kernels it needs."""
-    lengths = tuple(sorted(prompt.towards.length for prompt in prompts))
-    is_guided = first.guidance_scale > 1
-    return first.width, first.height, lengths, is_guided, first.cfg_cutoff < 1, decoding
+def _shapes(first: Settings, prompts: list[Prompt], decoding: Decoding) -> set[tuple[object, ...]]:
+    """What decides the shapes of tensors, and so which kernels are needed: one a call of the UNet.
+
+    Adapters too, for their first use reads their files.
+    """
+    lengths = Counter(prompt.towards.length for prompt in prompts)
+    alike = (
+        first.width, first.height, first.guidance_scale > 1, first.cfg_cutoff < 1, first.lora,
+        decoding,
+    )  # fmt: skip
+    return {(*alike, length, count) for length, count in lengths.items()}
 
 
 def _cutoff(share: float) -> Callable[..., dict[str, Any]]:
@@ -222,7 +229,10 @@ def _cutoff(share: float) -> Callable[..., dict[str, Any]]:
     """
 
     def after_step(pipe: Any, step: int, _: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if step + 1 != max(1, round(share * pipe.num_timesteps)) or pipe.guidance_scale <= 1:
+        # Schedulers of second order call the UNet twice a step, but for the last.
+        order = pipe.scheduler.order
+        last = order * max(1, round(share * -(-pipe.num_timesteps // order)))
+        if step + 1 != last or not pipe.do_classifier_free_guidance:
             return tensors
         pipe._guidance_scale = 0.0  # noqa: SLF001  (as mindone's own callback does)
         # The first half is what was guided away from.
