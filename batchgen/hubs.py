@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from batchgen import weights
 from batchgen.errors import ModelError
@@ -36,12 +36,19 @@ class RemoteFile:
 class Hub(Protocol):
     """A place that has the files of one model or adapter.
 
-    Both methods raise `ModelError`, which says what to do.
+    `files` and `fetch` raise `ModelError`, which says what to do.
     """
+
+    is_remote: ClassVar[bool]
+    """Whether asking it takes a network, which a receipt can spare."""
 
     @property
     def name(self) -> str:
         """The place, the repository and the revision, in a few words."""
+        ...
+
+    def place(self) -> Path:
+        """The folder where `fetch` puts files if nobody says, as far as it is known before."""
         ...
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
@@ -63,11 +70,18 @@ class ModelScope:
 
     hub_id: str
     revision: str
+    is_remote: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """The place, the model and the revision."""
         return f"ModelScope {self.hub_id}@{self.revision}"
+
+    def place(self) -> Path:
+        """See `Hub.place`."""
+        from modelscope_hub import HubConfig
+
+        return _repository(HubConfig().cache_dir, self.hub_id)
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
         """See `Hub.files`; every file has its SHA-256."""
@@ -111,11 +125,18 @@ class HuggingFace:
 
     hub_id: str
     revision: str
+    is_remote: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """The place, the model and the revision."""
         return f"Hugging Face {self.hub_id}@{self.revision}"
+
+    def place(self) -> Path:
+        """See `Hub.place`."""
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return _repository(Path(HF_HUB_CACHE), self.hub_id)
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
         """See `Hub.files`; large files have their SHA-256."""
@@ -149,11 +170,16 @@ class Mirror:
     folder: Path
     default: Path
     """Where to copy them to if nobody says."""
+    is_remote: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """The folder."""
         return str(self.folder)
+
+    def place(self) -> Path:
+        """See `Hub.place`."""
+        return self.default
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
         """See `Hub.files`; hashes are those of the download that the folder came from, if any."""
@@ -175,6 +201,22 @@ class Mirror:
             for file in self.files(patterns):
                 _copy(self.folder / file.path, place / file.path)
         return place
+
+
+def _repository(cache: Path, hub_id: str) -> Path:
+    """Where a repository lies in a hub's cache, or is likely to."""
+    places = [at for at in weights.hub_places(hub_id) if at.is_relative_to(cache)]
+    return next((at for at in places if at.is_dir()), (places or [cache])[0])
+
+
+def bytes_here(folder: Path, files: Sequence[RemoteFile]) -> int:
+    """How much of the files a folder has, in whole ones and in the parts that the libraries keep.
+
+    Of a snapshot in a cache, Hugging Face keeps the parts beside all snapshots.
+    """
+    whole = sum(file.size_bytes for file in files if (folder / file.path).is_file())
+    top = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    return whole + sum(part.stat().st_size for part in top.rglob("*.incomplete"))
 
 
 def _copy(source: Path, target: Path) -> None:

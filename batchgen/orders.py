@@ -17,6 +17,7 @@ from batchgen.errors import ModelError
 from batchgen.hubs import Hub, HuggingFace, Mirror, ModelScope, RemoteFile
 from batchgen.model_files import WEIGHTS
 from batchgen.models import AdapterConfig, SdxlModel
+from batchgen.tensors import AGAIN
 
 HUBS = ("modelscope", "hf")
 
@@ -76,9 +77,7 @@ class ModelOrder:
     @property
     def to(self) -> Path | None:
         """See `Order.to`: `model.path`, or beside a single file `model.config_path`."""
-        single = weights.files_in(Path(), self.model).single
-        named = self.model.path if single is None else self.model.config_path
-        return Path(named).expanduser() if named else None
+        return _named(self.model)
 
     @property
     def licence(self) -> str:
@@ -185,18 +184,43 @@ def adapter_order(name: str, config: AdapterConfig, source: str) -> AdapterOrder
 def is_left_alone(model: SdxlModel, source: str) -> bool:
     """Whether a whole model is here that no download made, or that the source has nothing for.
 
-    Such a model may be one of the user's own, trained further: nothing is written over it.
+    Such a model may be one of the user's own, trained further: nothing is written over it. Raises
+    `ModelError` for a folder or file of the user's that is no whole model of these settings.
     """
     try:
         files = weights.find(model)
         files.check()
-    except ModelError:
+    except ModelError as fault:
+        named = _named(model)
+        if named is not None and has_files(named) and not weights.receipt(named):
+            raise _not_ours(named, fault) from fault
         return False
     if source not in HUBS and Path(source).expanduser().is_dir():
         has_model = (_within(source, model.hub_id, _INDEX) / _INDEX).is_file()
         if not has_model:
             return True
     return model.path is not None and not weights.receipt(files.folder)
+
+
+def has_files(place: Path) -> bool:
+    """Whether it is a file, or a folder with a file or link in it, however deep."""
+    return place.is_file() or any(at.is_file() or at.is_symlink() for at in place.rglob("*"))
+
+
+def _named(model: SdxlModel) -> Path | None:
+    """What the user names as the folder of a model: of a single file, that of its configs."""
+    single = weights.files_in(Path(), model).single
+    named = model.path if single is None else model.config_path
+    return Path(named).expanduser() if named else None
+
+
+def _not_ours(named: Path, fault: ModelError) -> ModelError:
+    found = str(fault).removesuffix(AGAIN).rstrip()
+    return ModelError(
+        f"{found} `batchgen download` did not make {named} and writes nothing into it: set "
+        "model.path (of a single file, model.config_path) to a new folder, or model.variant to "
+        "that of the files, null for files without one."
+    )
 
 
 def _one(config: AdapterConfig) -> str:

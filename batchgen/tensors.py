@@ -13,7 +13,7 @@ from batchgen.errors import ModelError
 
 LFS = b"version https://git-lfs"
 
-AGAIN = "Fetch it again: `batchgen download`."
+AGAIN = "Fetch it again with `batchgen download` and the settings of this job."
 
 DTYPES = ("F16", "F32")
 """What numpy, and so mindone, can read; safetensors has no bfloat16 without PyTorch."""
@@ -78,7 +78,7 @@ def refuse_pointer(file: Path) -> None:
     if is_pointer:
         raise ModelError(
             f"{file} is a pointer of git-lfs, not the file itself. Run `git lfs pull` in its "
-            "folder, or fetch the model with `batchgen download`."
+            "folder, or fetch the model with `batchgen download` and the settings of this job."
         )
 
 

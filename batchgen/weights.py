@@ -15,6 +15,7 @@ from batchgen.errors import ModelError, ModelMissing
 from batchgen.hashes import hashes
 from batchgen.model_files import ModelFiles, check
 from batchgen.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
+from batchgen.tensors import AGAIN
 
 __all__ = [
     "ModelIdentity",
@@ -105,9 +106,10 @@ def _revision(model: ModelConfig) -> str:
 
 
 def receipt(folder: Path) -> dict[str, Any]:
-    """What `batchgen download` wrote down beside a model: `from`, `patterns`, and `sha256` by path.
+    """What `batchgen download` wrote down beside a model: `from`, `patterns`, `sha256` by path.
 
-    Empty where it did not fetch the model, or what it wrote cannot be read.
+    It is `complete` once all files of the patterns were hashed. Empty where it did not fetch the
+    model, or what it wrote cannot be read.
     """
     try:
         written = json.loads((folder / RECEIPT).read_bytes())
@@ -123,8 +125,8 @@ def _refuse_changed(folder: Path, contents: dict[str, str]) -> None:
         if fetched.get(name, content) != content:
             raise ModelError(
                 f"{folder / name} is not as it was fetched: its SHA-256 is {content}, not "
-                f"{fetched[name]}. Fetch it again with `batchgen download`; if you changed it "
-                f"yourself, delete {folder / RECEIPT}."
+                f"{fetched[name]}. {AGAIN} If you changed it yourself, "
+                f"delete {folder / RECEIPT}."
             )
 
 
@@ -195,12 +197,12 @@ def _cached(model: SdxlModel) -> ModelFiles:
         raise ModelError(
             f"{model.path} holds tensors only, and the configs and tokenizers of {model.hub_id} "
             "are not on this machine. Fetch them, a few MB, with `batchgen download model.path="
-            f"{model.path}`, or set model.config_path to a folder with model_index.json. "
-            f"Looked in:{looked}"
+            f"{model.path}` and the other settings of this job, or set model.config_path to a "
+            f"folder with model_index.json. Looked in:{looked}"
         )
     raise ModelMissing(
-        f"{model.hub_id} is not on this machine. Fetch it with `batchgen download "
-        f"model={model.name}`, or set model.path to its folder. Looked in:{looked}"
+        f"{model.hub_id} is not on this machine. Fetch it with `batchgen download` and the "
+        f"settings of this job, or set model.path to its folder. Looked in:{looked}"
     )
 
 

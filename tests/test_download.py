@@ -52,6 +52,11 @@ def fetched(model: SdxlModel, source: str = "modelscope") -> tuple[Path, list[st
     return download(model_order(model, source), said.append), said
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder with its content."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_what_one_variant_needs_is_fetched_and_nothing_else(hub: HubServer, home: Path) -> None:
     """Seven gigabytes of SDXL, not seventy; into ModelScope's cache, where it is found again."""
     folder, said = fetched(SdxlModel())
@@ -233,6 +238,67 @@ def test_disk_that_is_too_small_is_known_before(
     assert not hub.asked
 
 
+@pytest.mark.parametrize("source", ["modelscope", "folder"])
+def test_disk_of_a_cache_is_known_before_too(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """Where nobody names a folder, the hub's library or batchgen has its own."""
+    usage: Any = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ModelError, match=r"has 1,000 bytes free.*MODELSCOPE_CACHE, HF_HOME or BAT"):
+        fetched(SdxlModel(), str(hub.folder) if source == "folder" else source)
+    assert not hub.asked
+
+
+def test_what_a_cache_has_needs_no_room(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that broke off may go on with the room that is left."""
+    folder, _ = fetched(SdxlModel())
+    (folder / weights.RECEIPT).unlink()
+    (folder / "LICENSE.md").unlink()
+    usage: Any = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    assert fetched(SdxlModel())[0] == folder
+    assert hub.url
+
+
+@pytest.mark.parametrize("path", [None, "disk"])
+def test_part_of_a_file_needs_no_room_again(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, path: str | None
+) -> None:
+    """Most of SDXL is one file; what has come of it is not counted as still to come."""
+    whole = (hub.folder / UNET).stat().st_size
+    hub.cut_after = {UNET: whole - 1000}
+    with monkeypatch.context() as broken:
+        broken.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 0)
+        with pytest.raises(ModelError):
+            fetched(SdxlModel(path=path))
+    usage: Any = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    fetched(SdxlModel(path=path))
+
+
+def test_parts_beside_a_snapshot_count(tmp_path: Path) -> None:
+    """As Hugging Face's library keeps them."""
+    snapshot = tmp_path / "snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes(b"x" * 7)
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs/0123.incomplete").write_bytes(b"x" * 30)
+    files = [hubs.RemoteFile("config.json", 7, None), hubs.RemoteFile("unet", 100, "0123")]
+    assert hubs.bytes_here(snapshot, files) == 37
+
+
+def test_place_of_hugging_face_is_its_librarys(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot if there is one, else where the repository will be."""
+    cache = home / ".cache/huggingface/hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    hub = hubs.HuggingFace("owner/xl", "main")
+    assert hub.place() == cache / "models--owner--xl"
+    snapshot = cache / "models--owner--xl/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    assert hub.place() == snapshot
+
+
 def test_dry_run_lists_files_and_sizes_and_fetches_nothing(
     hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,8 +320,25 @@ def test_folder_stands_in_for_a_hub(hub: HubServer, home: Path) -> None:
     assert folder.is_relative_to(home / "cache")
     assert weights.locate(SdxlModel()) == folder
     assert not (folder / "unet/model.onnx").exists()
-    assert fetched(SdxlModel(), str(hub.folder))[1][0].startswith("It is here already")
     assert not hub.asked
+
+
+def test_folder_is_looked_at_every_time(hub: HubServer) -> None:
+    """What changed in it is copied; a receipt of ours says nothing of it."""
+    fetched(SdxlModel(), str(hub.folder))
+    change(hub.folder / UNET, conv_in__bias=np.ones(2, np.float16))
+    folder, said = fetched(SdxlModel(), str(hub.folder))
+    assert (folder / UNET).read_bytes() == (hub.folder / UNET).read_bytes()
+    assert "No SHA-256 to compare with: the folder has no receipt." in said
+    assert "Comparing SHA-256." not in said
+
+
+def test_folder_of_a_hub_has_hashes_to_compare(hub: HubServer, home: Path) -> None:
+    """Those in the receipt that came with it."""
+    carried, said = fetched(SdxlModel(path=str(home / "disk")))
+    assert "Comparing SHA-256." in said
+    assert "Comparing SHA-256." in fetched(SdxlModel(), str(carried))[1]
+    assert hub.url
 
 
 def test_folder_of_an_earlier_download_is_compared_with_its_hub(hub: HubServer, home: Path) -> None:
@@ -299,10 +382,93 @@ def test_model_that_was_not_compared_is_not_taken_for_ones_own(
             fetched(model)
     weights.find(model).check()
     assert not is_left_alone(model, "modelscope")
-    fetched(model)
+    said = fetched(model)[1]
+    assert not said[0].startswith("It is here already")
     (home / "disk" / weights.RECEIPT).unlink()
     assert is_left_alone(model, "modelscope")
     assert hub.url
+
+
+def test_model_of_another_variant_is_never_written_into(
+    hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained further and saved by diffusers, which names no variant: it was hours of work."""
+    mine = write_model(home / "mine", None)
+    before = contents(mine)
+    assert main(["download", f"model.path={mine}"]) == 2
+    message = capsys.readouterr().err
+    assert "text_encoder has no model.fp16.safetensors; it has model.safetensors" in message
+    assert f"did not make {mine} and writes nothing into it" in message
+    assert contents(mine) == before
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("name", [UNET, "model_index.json"])
+def test_damaged_model_of_ones_own_is_never_written_into(
+    hub: HubServer, home: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """What is left of it is the user's; what it lacks is said."""
+    mine = write_model(home / "mine")
+    (mine / name).unlink()
+    before = contents(mine)
+    assert main(["download", f"model.path={mine}"]) == 2
+    message = capsys.readouterr().err
+    assert Path(name).name in message
+    assert "Fetch it again" not in message
+    assert contents(mine) == before
+    assert not hub.asked
+
+
+def test_configs_of_ones_own_are_never_written_into(hub: HubServer, home: Path) -> None:
+    """Nor is a file that stands where a folder should."""
+    single = str(home / "mine.safetensors")
+    Path(single).write_bytes(b"")
+    (home / "configs").mkdir()
+    (home / "configs/note.txt").write_text("mine")
+    with pytest.raises(ModelError, match=r"did not make .*/configs and writes nothing into it"):
+        is_left_alone(SdxlModel(path=single, config_path=str(home / "configs")), "modelscope")
+    with pytest.raises(ModelError, match=r"note\.txt is no \.safetensors file"):
+        is_left_alone(SdxlModel(path=str(home / "configs/note.txt")), "modelscope")
+    assert not hub.asked
+
+
+def test_download_that_broke_off_in_a_folder_goes_on(
+    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder was marked as ours before its first file came; it is not final for that."""
+    monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 0)
+    hub.cut_after = {UNET: 1000}
+    assert main(["download", f"model.path={home / 'disk'}"]) == 2
+    receipt = weights.receipt(home / "disk")
+    assert (receipt["complete"], receipt["sha256"]) == (False, {})
+    assert main(["download", f"model.path={home / 'disk'}"]) == 0
+    assert "It is here already" not in capsys.readouterr().out
+    assert weights.receipt(home / "disk")["complete"] is True
+    weights.identity(SdxlModel(path=str(home / "disk")), DeviceKind.cpu)
+
+
+def test_folder_that_cannot_be_made_is_a_sentence(hub: HubServer, home: Path) -> None:
+    """Before anything is fetched."""
+    (home / "file").write_text("")
+    with pytest.raises(ModelError, match=r"file/sdxl cannot be made: Not a directory\. Name"):
+        fetched(SdxlModel(path=str(home / "file/sdxl")))
+    assert not hub.asked
+
+
+def test_variant_that_broke_off_does_not_spoil_the_other(
+    hub: HubServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it final with it, where it had come and was not compared."""
+    plain = write_model(home / "others", None)
+    for component in ("text_encoder", "text_encoder_2", "vae"):
+        weight_file(plain, component, None).rename(weight_file(hub.folder, component, None))
+    fetched(SdxlModel())
+    with monkeypatch.context() as broken:
+        broken.setattr("batchgen.hashes.sha256", None)
+        with pytest.raises(TypeError):
+            fetched(SdxlModel(variant=None))
+    assert fetched(SdxlModel())[1][0].startswith("It is here already")
+    assert not fetched(SdxlModel(variant=None))[1][0].startswith("It is here already")
 
 
 def test_variants_of_one_repository_do_not_forget_each_other(hub: HubServer, home: Path) -> None:

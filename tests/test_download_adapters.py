@@ -190,7 +190,10 @@ def test_folder_stands_in_for_a_hub(hub: HubServer, home: Path, place: str) -> N
     folder, _ = fetched(source=str(home / "disk"))
     assert adapters.identified({"fast": config()})["fast"].path == folder / FOUR
     assert not (folder / EIGHT).exists()
-    assert fetched(source=str(home / "disk"))[1][0].startswith("It is here already")
+    write_lora(disk / FOUR, seed=9)
+    said = fetched(source=str(home / "disk"))[1]
+    assert (folder / FOUR).read_bytes() == (disk / FOUR).read_bytes()
+    assert said[-1] == "No SHA-256 to compare with: the folder has no receipt."
 
 
 def test_folder_without_a_model_is_enough_where_the_model_is(hub: HubServer, home: Path) -> None:

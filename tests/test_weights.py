@@ -82,11 +82,14 @@ def test_hubs_variables_are_followed(
 
 
 def test_model_nowhere_names_the_places_and_the_command(home: Path) -> None:
-    """Who has not downloaded anything is told how, and where it was looked for."""
+    """Who has not downloaded anything is told how, and where it was looked for.
+
+    A name such as model.name=mine is that of no config.
+    """
     with pytest.raises(ModelError) as caught:
-        weights.locate(SdxlModel())
+        weights.locate(SdxlModel(name="mine"))
     message = str(caught.value)
-    assert "batchgen download model=sdxl-base" in message
+    assert "Fetch it with `batchgen download` and the settings of this job" in message
     assert str(home / ".cache/modelscope/hub/models/AI-ModelScope" / NAME) in message
 
 
