@@ -8,7 +8,7 @@ from batchgen import weights
 from batchgen.config import DeviceKind
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import ModelError, ModelMissing
-from batchgen.models import Dtype, FakeModel, ModelConfig
+from batchgen.models import MODELS, Dtype, FakeModel, ModelConfig
 
 
 def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
@@ -21,7 +21,8 @@ def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
 def _files(model: ModelConfig) -> Check:
     if isinstance(model, FakeModel):
         return ok("model files", f"model={model.name} needs none")
-    download = f"batchgen download model={model.name}"
+    of = f"model={model.name}" if model.name in MODELS else "with the settings of this job"
+    download = f"batchgen download {of}"
     try:
         files = weights.find(model)
         files.check()
