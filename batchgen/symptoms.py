@@ -53,7 +53,8 @@ SYMPTOMS = (
         "device-lost",
         (
             # Read in the libraries of MindSpore 2.7.1.
-            r"(?:UCEError|ForceStopError)(?: error occurs|:)",
+            r"UCEError(?: error occurs|:)",
+            r"ForceStopError(?: error occurs|:)",
             r"ts lost heartbeat",
             # Read in reports of lost NPUs: CANN's own words, codes EL0001 and E39009.
             r"Device\[\d+\] lost heartbeat",

@@ -10,6 +10,7 @@ import argparse
 import random
 from pathlib import Path
 
+import torch
 from diffusers import AutoencoderKL
 
 from batchgen.weights import DEMO_FOLDER
@@ -29,8 +30,13 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=2, help="processes, each with one core")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--begin", type=Path, help="a model's folder to go on from")
     options = parser.parse_args()
     drafts: Path = options.work
+    drafts.mkdir(parents=True, exist_ok=True)
+    if options.begin is not None:
+        AutoencoderKL.from_pretrained(options.begin / "vae").save_pretrained(drafts / "vae")
+        torch.save(denoiser.Denoiser.of(options.begin).state_dict(), drafts / "average.pt")
     if not (drafts / "vae").is_dir():
         autoencoder.trained(options.vae_steps, options.seed).save_pretrained(drafts / "vae")
     vae = AutoencoderKL.from_pretrained(drafts / "vae").eval()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import multiprocessing, nn
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -43,6 +44,20 @@ class Denoiser(nn.Module):
         self.text_encoder_2 = CLIPTextModelWithProjection(
             CLIPTextConfig(**second, attn_implementation="eager")
         )
+
+    @classmethod
+    def of(cls, folder: Path) -> Denoiser:
+        """The parts of a model's folder, to go on from."""
+        model = cls()
+        parts = {
+            "unet": "diffusion_pytorch_model",
+            "text_encoder": "model",
+            "text_encoder_2": "model",
+        }
+        for name, stem in parts.items():
+            tensors = load_file(folder / name / f"{stem}.safetensors")
+            getattr(model, name).load_state_dict(tensors)
+        return model.float()
 
     def forward(
         self, noisy: torch.Tensor, steps: torch.Tensor, tokens: list[torch.Tensor],
