@@ -13,7 +13,7 @@ from conftest import StartCommand, WritePrompts
 
 from batchgen.errors import StorageError
 from batchgen.folder import JobFolder
-from batchgen.ledger.contents import read_contents
+from batchgen.ledger.contents import consistently, read_contents
 from batchgen.runner.stopping import SIGNALS, Stop, Watchdog
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -92,7 +92,7 @@ def test_second_signal_leaves_at_once(
 
 def read_in_flight(folder: JobFolder) -> list[object]:
     """Return which images a running job says it is making."""
-    contents = read_contents(folder)
+    contents = consistently(folder, lambda: read_contents(folder))
     return [key for source in contents.journals if source.unsealed
             for key in source.unsealed.in_flight]  # fmt: skip
 

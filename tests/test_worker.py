@@ -16,7 +16,7 @@ import batchgen
 from batchgen.errors import DeviceLost
 from batchgen.folder import JobFolder
 from batchgen.ledger.columns import FAILURES
-from batchgen.ledger.contents import read_contents
+from batchgen.ledger.contents import consistently, read_contents
 from batchgen.models import FakeModel
 from batchgen.pipelines import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
@@ -351,8 +351,8 @@ def test_plain_kills_blame_nobody(
 
 
 def is_making_after(sequence: int, folder: JobFolder) -> bool:
-    """Whether a newer journal says that something is being made."""
-    journals = read_contents(folder).journals
+    """Whether a newer journal says that something is being made; the job seals and moves files."""
+    journals = consistently(folder, lambda: read_contents(folder)).journals
     newest = journals[-1] if journals else None
     return bool(
         newest and newest.sequence > sequence and newest.unsealed and newest.unsealed.in_flight

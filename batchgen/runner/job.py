@@ -137,7 +137,7 @@ class Job:
         stamp = self.finished_stamp(status.st_size, status.st_mtime_ns)
         if finished.get("stamp") != as_read(stamp):
             return None
-        contents = read_contents(self.folder)
+        contents = consistently(self.folder, lambda: read_contents(self.folder))
         is_compact = all(source.path == self.folder.metadata for source in contents.sources)
         is_same = finished.get("last_sequence") == contents.last_sequence
         is_whole = finished.get("n_committed") == n_committed(contents)

@@ -1,7 +1,7 @@
 """Make the demo model from nothing: `python -m tools.train_demo`.
 
 Needs torch and diffusers beside batchgen (`pip install -e ".[train]"`), no data and no network.
-The VAE and the weights so far are kept in `--work`; what is there is gone on from.
+The VAE and each stage's weights are kept in `--work`; what is there is not made again.
 """
 
 from __future__ import annotations
@@ -9,15 +9,30 @@ from __future__ import annotations
 import argparse
 import random
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from diffusers import AutoencoderKL
 
 from batchgen.weights import DEMO_FOLDER
 from tools.train_demo import autoencoder, denoiser, export
 
-STAGES = ((0.4, 25.0, 1.2e-3), (0.6, 4.0, 8e-4))
-"""Share of the steps, heaviest weight of a noisy one, peak rate: first layouts, then shapes."""
+VAE_STEPS = 2200
+
+
+class Stage(NamedTuple):
+    """A part of the UNet's training; see `denoiser.Course`."""
+
+    steps: int
+    heaviest: float
+    peak_rate: float
+    pairs: float = 0.5
+
+
+STAGES = (
+    Stage(1500, 25.0, 1.2e-3), Stage(2300, 4.0, 8e-4), Stage(1500, 200.0, 1e-3, pairs=0.8),
+    Stage(1500, 25.0, 1e-3), Stage(4500, 10.0, 8e-4),
+)  # fmt: skip
+"""Layouts and colours, shapes, which of two objects is where, then all of it together."""
 
 
 def main() -> None:
@@ -25,30 +40,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="train_demo", description=str(__doc__).partition(":")[0])
     parser.add_argument("--folder", type=Path, default=DEMO_FOLDER, help="where the model goes")
     parser.add_argument("--work", type=Path, default=Path("outputs/train-demo"), help="drafts")
-    parser.add_argument("--vae-steps", type=int, default=2200)
-    parser.add_argument("--steps", type=int, default=3800)
-    parser.add_argument("--examples", type=int, default=20_000)
+    parser.add_argument("--effort", type=float, default=1.0, help="share of the usual steps")
+    parser.add_argument("--examples", type=int, default=60_000)
     parser.add_argument("--workers", type=int, default=2, help="processes, each with one core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--begin", type=Path, help="a model's folder to go on from")
     options = parser.parse_args()
     drafts: Path = options.work
     drafts.mkdir(parents=True, exist_ok=True)
-    if options.begin is not None:
-        AutoencoderKL.from_pretrained(options.begin / "vae").save_pretrained(drafts / "vae")
-        torch.save(denoiser.Denoiser.of(options.begin).state_dict(), drafts / "average.pt")
-    if not (drafts / "vae").is_dir():
-        autoencoder.trained(options.vae_steps, options.seed).save_pretrained(drafts / "vae")
-    vae = AutoencoderKL.from_pretrained(drafts / "vae").eval()
+    coder = drafts / "vae"
+    if options.begin is not None and not coder.is_dir():
+        denoiser.save(denoiser.Denoiser.of(options.begin), drafts / "stage-0.pt")
+        _save(AutoencoderKL.from_pretrained(options.begin / "vae"), coder)
+    if not coder.is_dir():
+        _save(autoencoder.trained(round(VAE_STEPS * options.effort), options.seed), coder)
+    vae = AutoencoderKL.from_pretrained(coder).eval()
     tokenizers = export.write_tokenizers(options.folder)
     data = denoiser.examples(vae, options.examples, random.Random(options.seed + 1))
-    for stage, (share, heaviest, rate) in enumerate(STAGES):
+    for number, stage in enumerate(STAGES, start=1):
         course = denoiser.Course(
-            round(options.steps * share), heaviest, rate, options.seed + stage, options.workers,
-            drafts / "average.pt",
+            round(stage.steps * options.effort), stage.heaviest, stage.peak_rate, stage.pairs,
+            options.seed + number, options.workers,
+            drafts / f"stage-{number - 1}.pt", drafts / f"stage-{number}.pt",
         )  # fmt: skip
-        model = denoiser.trained(data, tokenizers, course)
+        if not course.end.exists():
+            denoiser.train(data, tokenizers, course)
+    model = denoiser.loaded(drafts / f"stage-{len(STAGES)}.pt")
     export.write(options.folder, model, vae)
+
+
+def _save(vae: AutoencoderKL, folder: Path) -> None:
+    """Write a folder, which is there when it is whole."""
+    draft = folder.with_suffix(".part")
+    vae.save_pretrained(draft)
+    draft.replace(folder)
 
 
 if __name__ == "__main__":

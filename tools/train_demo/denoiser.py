@@ -126,13 +126,22 @@ class Batches:
     """Endless random batches of a set of examples."""
 
     def __init__(
-        self, data: Examples, tokenizers: list[CLIPTokenizer], dice: random.Random, count: int
-    ) -> None:
-        self._data, self._tokenizers, self._dice, self._count = data, tokenizers, dice, count
+        self, data: Examples, tokenizers: list[CLIPTokenizer], dice: random.Random, pairs: float,
+        count: int,
+    ) -> None:  # fmt: skip
+        self._data, self._tokenizers, self._dice = data, tokenizers, dice
+        self._pairs, self._count = pairs, count
 
     def __iter__(self) -> Iterator[Batch]:
+        scenes = self._data.scenes
+        singles, pairs = (
+            [index for index, scene in enumerate(scenes) if len(scene.things) == n] for n in (1, 2)
+        )
         while True:
-            chosen = [self._dice.randrange(len(self._data.scenes)) for _ in range(self._count)]
+            chosen = [
+                self._dice.choice(pairs if self._dice.random() < self._pairs else singles)
+                for _ in range(self._count)
+            ]
             captions = [caption(self._data.scenes[index], self._dice) for index in chosen]
             fates = [self._dice.random() for _ in chosen]
             captions = [
@@ -164,10 +173,14 @@ class Course:
     heaviest: float
     """Largest weight of a step in the loss; see `weights`."""
     peak_rate: float
+    pairs: float
+    """Share of pictures with two objects."""
     seed: int
     workers: int
-    save: Path
-    """The averaged weights so far, written every 500 steps; begun with, if they are there."""
+    begin: Path
+    """Weights to begin with; random ones where there is no such file."""
+    end: Path
+    """Where the averaged weights are written when all is done."""
 
 
 class Gradients:
@@ -190,16 +203,27 @@ class Gradients:
         return mean
 
 
-def trained(data: Examples, tokenizers: list[CLIPTokenizer], course: Course) -> Denoiser:
-    """The averaged weights at the end of a course."""
+def train(data: Examples, tokenizers: list[CLIPTokenizer], course: Course) -> None:
+    """Go through a course, to its file of weights."""
     size = sum(parameter.numel() for parameter in Denoiser().parameters())
     gradients = Gradients(course.workers, size)
     multiprocessing.spawn(
         _train, (data, tokenizers, course, gradients), nprocs=course.workers, join=True
     )
+
+
+def loaded(path: Path) -> Denoiser:
+    """The weights of a file."""
     model = Denoiser()
-    model.load_state_dict(torch.load(course.save))
-    return model.eval()
+    model.load_state_dict(torch.load(path))
+    return model
+
+
+def save(model: Denoiser, path: Path) -> None:
+    """Write weights to a file, which is there when it is whole."""
+    draft = path.with_suffix(".part")
+    torch.save(model.state_dict(), draft)
+    draft.replace(path)
 
 
 def _train(
@@ -207,15 +231,13 @@ def _train(
 ) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(course.seed)
-    model = Denoiser()
-    if course.save.exists():
-        model.load_state_dict(torch.load(course.save))
+    model = loaded(course.begin) if course.begin.exists() else Denoiser()
     learner = Learner(model, course, gradients, rank)
     average = copy.deepcopy(model).eval() if rank == 0 else None
     own_seed = course.seed + 1 + rank
     torch.manual_seed(own_seed)
     count = BATCH // course.workers
-    batches = iter(Batches(data, tokenizers, random.Random(own_seed), count))
+    batches = iter(Batches(data, tokenizers, random.Random(own_seed), course.pairs, count))
     bar = tqdm(range(course.steps), desc="UNet", unit="step", mininterval=5, disable=rank > 0)
     smooth = math.nan
     for step in bar:
@@ -225,8 +247,8 @@ def _train(
         _average(average, model, min(0.999, (step + 1) / (step + 10)))
         smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
         bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
-        if step % 500 == 499 or step + 1 == course.steps:
-            torch.save(average.state_dict(), course.save)
+    if average is not None:
+        save(average, course.end)
 
 
 class Learner:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from transformers import CLIPTokenizer
 
@@ -66,7 +66,8 @@ def _component(folder: Path, name: str, model: Any, config: dict[str, Any]) -> N
         for key, tensor in model.state_dict().items()
         if not key.endswith("position_ids")
     }
-    save_file(tensors, folder / name / f"{stem}.safetensors", metadata={"format": "pt"})
+    whole = save(tensors, metadata={"format": "pt"})
+    (folder / name / f"{stem}.safetensors").write_bytes(whole)
 
 
 def _write(path: Path, value: object) -> None:

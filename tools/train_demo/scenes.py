@@ -47,6 +47,12 @@ JITTER = 4
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """The direction in which the first of two objects lies, seen from the second."""
 
+SIDES = {
+    "left of": ("on the left", "on the right"), "right of": ("on the right", "on the left"),
+    "above": ("at the top", "at the bottom"), "below": ("at the bottom", "at the top"),
+}  # fmt: skip
+"""Where the first and the second of two objects are, in the words of `PLACES`."""
+
 PAIR_RADII = {"small": (11, 13), "": (15, 17), "large": (20, 22)}
 """As `RADII`, for two objects, which must both find room."""
 
@@ -168,13 +174,26 @@ def caption(scene: Scene, dice: random.Random) -> str:
     name = str if dice.random() < 0.1 else with_article
     parts = [name(scene.things[0].words)]
     if len(scene.things) == 2:
-        parts += [scene.place, name(scene.things[1].words)]
+        parts = [_together(scene, [name(thing.words) for thing in scene.things], dice)]
     elif scene.place and form < 0.94:
         parts.append(scene.place)
     if form < 0.90:
         ground = f"{scene.background} background"
         parts.append(f", {ground}" if dice.random() < 0.3 else f"on {with_article(ground)}")
     return " ".join(parts).replace(" ,", ",")
+
+
+def _together(scene: Scene, names: list[str], dice: random.Random) -> str:
+    """Two objects, by their relation or as often by the side of each.
+
+    The sides teach the relations: which word belongs to which object is easy to see in them, and
+    they have words in common.
+    """
+    if dice.random() < 0.5:
+        return f"{names[0]} {scene.place} {names[1]}"
+    placed = [f"{name} {side}" for name, side in zip(names, SIDES[scene.place], strict=True)]
+    dice.shuffle(placed)
+    return " , ".join(placed)
 
 
 def with_article(words: str) -> str:
