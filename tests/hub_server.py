@@ -149,20 +149,14 @@ def serving(folder: Path) -> Iterator[HubServer]:
             thread.join()
 
 
-def isolate(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the hubs' libraries a home of their own, and let them try again without a pause."""
-    for name in ("MODELSCOPE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("BATCHGEN_CACHE", str(home / "cache"))
-    monkeypatch.chdir(home)
+def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let modelscope ask a server, and again without a pause.
+
+    It reads its variables once in a process, so they are reread.
+    """
     monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_INTEGRITY_RETRY_BACKOFF", 0.0)
     monkeypatch.setattr("modelscope_hub._download.DOWNLOAD_RETRY_TIMES", 1)
     monkeypatch.setattr("modelscope_hub._legacy_api.REPO_TREE_PAGE_RETRY_MAX_DELAY_SECONDS", 0)
-
-
-def point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let modelscope ask a server; it reads its variables once in a process, so they are reread."""
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
     set_default_config(HubConfig())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import HubServer, command, isolate, point_to, serving
+from hub_server import HubServer, command, point_to, serving
 from tiny_model import change, weight_file, write_model
 
 from batchgen import hubs, weights
@@ -23,13 +23,6 @@ from batchgen.models import SdxlModel
 from batchgen.orders import is_left_alone, model_order
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, and libraries that try again without a pause."""
-    isolate(tmp_path, monkeypatch)
-    return tmp_path
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import HubServer, command, isolate, point_to, serving
+from hub_server import HubServer, command, point_to, serving
 from lora_files import write_lora
 from tiny_model import change, write_model
 
@@ -21,13 +21,6 @@ from batchgen.orders import adapter_order
 FOUR, EIGHT = "four.safetensors", "eight.safetensors"
 HUB_ID = "owner/fast-xl"
 FLAGS = (f"adapters.fast.hub_id={HUB_ID}", f"adapters.fast.weight_name={FOUR}")
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, and libraries that try again without a pause."""
-    isolate(tmp_path, monkeypatch)
-    return tmp_path
 
 
 @pytest.fixture

@@ -21,17 +21,6 @@ CPU, ASCEND = DeviceKind.cpu, DeviceKind.ascend
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, with none of the hubs' variables set."""
-    for name in ("MODELSCOPE_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("BATCHGEN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def model(home: Path) -> SdxlModel:
     """A whole model in a folder that is named."""
     return SdxlModel(path=str(write_model(home / "model")))
