@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import argparse
 import random
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from diffusers import AutoencoderKL
 
 from batchgen.weights import DEMO_FOLDER
 from tools.train_demo import autoencoder, denoiser, export
+from tools.train_demo.denoiser import Stage
 
 VAE_STEPS = 2200
-
-
-class Stage(NamedTuple):
-    """A part of the UNet's training; see `denoiser.Course`."""
-
-    steps: int
-    heaviest: float
-    peak_rate: float
-    pairs: float = 0.5
-
 
 STAGES = (
     Stage(1500, 25.0, 1.2e-3), Stage(2300, 4.0, 8e-4), Stage(1500, 200.0, 1e-3, pairs=0.8),
@@ -59,7 +50,7 @@ def main() -> None:
     data = denoiser.examples(vae, options.examples, random.Random(options.seed + 1))
     for number, stage in enumerate(STAGES, start=1):
         course = denoiser.Course(
-            round(stage.steps * options.effort), stage.heaviest, stage.peak_rate, stage.pairs,
+            replace(stage, steps=round(stage.steps * options.effort)),
             options.seed + number, options.workers,
             drafts / f"stage-{number - 1}.pt", drafts / f"stage-{number}.pt",
         )  # fmt: skip

@@ -166,15 +166,22 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Course:
-    """How long to train and on what, from which seed, in how many processes."""
+class Stage:
+    """How long to train, and on what."""
 
     steps: int
     heaviest: float
     """Largest weight of a step in the loss; see `weights`."""
     peak_rate: float
-    pairs: float
+    pairs: float = 0.5
     """Share of pictures with two objects."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """A stage, from which seed and weights to which, in how many processes."""
+
+    stage: Stage
     seed: int
     workers: int
     begin: Path
@@ -237,8 +244,8 @@ def _train(
     own_seed = course.seed + 1 + rank
     torch.manual_seed(own_seed)
     count = BATCH // course.workers
-    batches = iter(Batches(data, tokenizers, random.Random(own_seed), course.pairs, count))
-    bar = tqdm(range(course.steps), desc="UNet", unit="step", mininterval=5, disable=rank > 0)
+    batches = iter(Batches(data, tokenizers, random.Random(own_seed), course.stage.pairs, count))
+    bar = tqdm(range(course.stage.steps), desc="UNet", unit="step", mininterval=5, disable=rank > 0)
     smooth = math.nan
     for step in bar:
         value = learner.step(next(batches))
@@ -258,16 +265,16 @@ class Learner:
         self._model, self._gradients, self._rank = model, gradients, rank
         self._copy = copy.deepcopy(model).bfloat16()
         self._schedule = DDPMScheduler(**_known(SCHEDULER)).alphas_cumprod
-        self._weights = weights(self._schedule, course.heaviest)
+        self._weights = weights(self._schedule, course.stage.heaviest)
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
-            lr=course.peak_rate,
+            lr=course.stage.peak_rate,
             betas=(0.9, 0.99),
             weight_decay=0.01,
             fused=True,
         )
         self._pace = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: rate(step, course.steps)
+            self._optimizer, lambda step: rate(step, course.stage.steps)
         )
 
     def step(self, batch: Batch) -> float:
