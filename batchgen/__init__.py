@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen.config import JobConfig
+from batchgen.config.job import JobConfig
 from batchgen.errors import BatchgenError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
     or the table changed even before that. A job that stops early or has failures returns: see
     `JobResult.exit_code`.
     """
-    from batchgen.keywords import config_from
+    from batchgen.config.names import config_from
     from batchgen.runner.start import PipelineCache, run_job
     from batchgen.runner.stopping import Stop
 
@@ -60,8 +60,8 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     are those of docs/metadata.md, then the table's own. Raises `errors.FolderError` for a folder
     that is no job.
     """
-    from batchgen.folder import JobFolder
     from batchgen.ledger.compaction import read_table
+    from batchgen.storage.folder import JobFolder
 
     frame: pd.DataFrame = read_table(JobFolder(Path(folder))).to_pandas()
     return frame

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from batchgen import model_files, shapes
-from batchgen.compose import Composer
-from batchgen.runner.job import Job
+from batchgen.cli.compose import Composer
+from batchgen.model import model_files, shapes
+from batchgen.runner.identity import Job
 from batchgen.runner.start import PipelineCache, run_job
 from batchgen.runner.stopping import Stop
 

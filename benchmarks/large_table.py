@@ -22,7 +22,7 @@ _RESUME = """
 import time, sys
 started = time.perf_counter()
 from batchgen.runner import stopping
-from batchgen.keywords import config_from
+from batchgen.config.names import config_from
 from batchgen.runner.start import PipelineCache, run_job
 from batchgen.runner import maker
 def first(self, batch):
@@ -44,7 +44,7 @@ run_job(config, PipelineCache(), stopping.Stop(None))
 _PLAN = """
 import sys, time
 started = time.perf_counter()
-from batchgen.cli import main
+from batchgen.cli.main import main
 code = main(["plan", f"table={sys.argv[1]}", "model=fake", f"output_root={sys.argv[2]}"])
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM:"):
@@ -68,15 +68,15 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     """Write a job folder whose first rows are finished, as a clean stop would have left it."""
     import pyarrow as pa
 
-    from batchgen.config import ReadingConfig
-    from batchgen.keywords import config_from
-    from batchgen.ledger.columns import METADATA, schema
-    from batchgen.ledger.commits import sealed_parquet
+    from batchgen.config.job import ReadingConfig
+    from batchgen.config.names import config_from
     from batchgen.ledger.contents import NOTES
-    from batchgen.ledger.facts import Facts
+    from batchgen.ledger.schema import METADATA, schema
+    from batchgen.ledger.state import Facts
+    from batchgen.ledger.writer import sealed_parquet
     from batchgen.plan.batches import image_columns
     from batchgen.plan.fingerprint import as_hex
-    from batchgen.runner.job import Job
+    from batchgen.runner.identity import Job
     from batchgen.table import open_table
 
     settings = {"width": 64, "height": 64}

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import batchgen
-from batchgen import images
-from batchgen.config import DeviceConfig, DeviceKind, ImagesConfig
-from batchgen.models import FakeModel
-from batchgen.pipelines import load
+from batchgen.config.job import DeviceConfig, DeviceKind, ImagesConfig
+from batchgen.config.models import FakeModel
+from batchgen.images import image_file
+from batchgen.pipelines.base import load
 from batchgen.plan.batches import Image, Settings
 
 SIZE = 1024
@@ -37,8 +37,8 @@ def in_line(folder: Path, n_images: int, latency_s: float) -> float:
             settings = Settings(f"prompt {row}", None, "", row, 20, 7.5, SIZE, SIZE, "euler")
             image = Image(str(row), row, 0, settings, "", row, True, {})
             picture = pipeline.generate([image]).pictures[0]
-            text = images.parameters_text(settings, "fake", "fake-1")
-            saved = images.save(folder / f"{row}.png", picture.pixels, text, ImagesConfig())
+            text = image_file.parameters_text(settings, "fake", "fake-1")
+            saved = image_file.save(folder / f"{row}.png", picture.pixels, text, ImagesConfig())
             writer.writerow([row, settings.prompt, saved.file_sha256])
     return time.perf_counter() - started
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import statistics
 import sys
 
-from batchgen.config import DeviceConfig, DeviceKind
-from batchgen.models import DemoModel
-from batchgen.pipelines import load
+from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.models import DemoModel
+from batchgen.pipelines.base import load
 from batchgen.plan.batches import Image, Settings
 
 WANTED_S = 10.0

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from batchgen.config import JobConfig
-from batchgen.models import DemoModel
-from batchgen.pipelines.sdxl import SdxlPipeline
-from batchgen.runner.job import Job
+from batchgen.config.job import JobConfig
+from batchgen.config.models import DemoModel
+from batchgen.config.sampling import SamplingConfig
+from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
+from batchgen.runner.identity import Job
 from batchgen.runner.start import PipelineCache, run_job
 from batchgen.runner.stopping import Stop
-from batchgen.sampling import SamplingConfig
 
 REPEATS = 3
 

@@ -17,19 +17,19 @@ import pyarrow as pa
 import pytest
 
 import batchgen
-from batchgen.config import DeviceConfig, DeviceKind, JobConfig
-from batchgen.folder import JobFolder
-from batchgen.keywords import config_from
-from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.commits import Ledger
+from batchgen.config.job import DeviceConfig, DeviceKind, JobConfig
+from batchgen.config.models import DemoModel
+from batchgen.config.names import config_from
 from batchgen.ledger.records import Record
-from batchgen.models import DemoModel
-from batchgen.pipelines import load
+from batchgen.ledger.schema import METADATA, schema
+from batchgen.ledger.writer import Ledger
+from batchgen.pipelines.base import load
 from batchgen.plan.batches import Image, Settings
 from batchgen.runner.start import JobResult
+from batchgen.storage.folder import JobFolder
 
 if TYPE_CHECKING:
-    from batchgen.pipelines.sdxl import SdxlPipeline
+    from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 
 
 class WriteTable(Protocol):
@@ -170,7 +170,7 @@ def run_job(tmp_path: Path, fake_config: MakeConfig) -> RunJob:
 
 def _be_the_command(arguments: list[str], output: Path) -> None:
     """Be the command line, with both streams in a file."""
-    from batchgen.cli import main
+    from batchgen.cli.main import main
 
     with output.open("ab") as file:
         os.dup2(file.fileno(), 1)
@@ -280,7 +280,7 @@ def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> Image:
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdxlPipeline]:
     """The demo model on real MindSpore, loaded once for all tests."""
-    from batchgen.pipelines.sdxl import SdxlPipeline
+    from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCHGEN_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from batchgen.adapter_files import Shapes
-from batchgen.adapter_names import COMPONENTS
+from batchgen.adapters.lora_file import Shapes
+from batchgen.adapters.lora_names import COMPONENTS
 
 LAYERS: Shapes = {
     "unet": {

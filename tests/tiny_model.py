@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from batchgen import model_files, shapes
+from batchgen.model import model_files, shapes
 
 TEXT: dict[str, Any] = {
     "vocab_size": 514, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,

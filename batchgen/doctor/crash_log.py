@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from batchgen.errors import ConfigError
-from batchgen.symptoms import SYMPTOMS, Symptom
+from batchgen.faults.symptoms import SYMPTOMS, Symptom
 
 _BLOCK_CHARS = 2**20
 _OVERLAP_CHARS = 1000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from batchgen.config import DeviceKind, JobConfig
-from batchgen.doctor import cann, device, model, output, probe, software
+from batchgen.config.job import DeviceKind, JobConfig
+from batchgen.doctor import cann, device_check, model_check, output_check, probe, software
 from batchgen.doctor.check import Check, Outcome, failed, not_needed
 from batchgen.errors import DeviceError
-from batchgen.runner.job import resolved_device
+from batchgen.runner.identity import resolved_device
 
 
 def examine(config: JobConfig) -> Iterator[Check]:
@@ -27,11 +27,11 @@ def examine(config: JobConfig) -> Iterator[Check]:
     yield from ascend if kind is DeviceKind.ascend else not_needed(ascend)
     told: dict[Check, None] = {}
     for probed, answer in answers.items():
-        told.update(dict.fromkeys(device.probe_checks(answer, probed)))
+        told.update(dict.fromkeys(device_check.probe_checks(answer, probed)))
     yield from told
     yield from refusal
-    yield from model.checks(config.model, kind)
-    yield from output.checks(config)
+    yield from model_check.checks(config.model, kind)
+    yield from output_check.checks(config)
 
 
 def _kind(config: JobConfig) -> tuple[DeviceKind, list[Check]]:
@@ -45,10 +45,10 @@ def _kind(config: JobConfig) -> tuple[DeviceKind, list[Check]]:
 
 def _ascend(config: JobConfig, answer: probe.Answer) -> Iterator[Check]:
     accepted = answer.stages.get("mindspore", {}).get("accepted_cann", [])
-    needed = model.weights_bytes(config.model)
-    yield from device.npu_checks(device.npu_smi_output(), config.device, needed)
+    needed = model_check.weights_bytes(config.model)
+    yield from device_check.npu_checks(device_check.npu_smi_output(), config.device, needed)
     yield from cann.checks(accepted)
-    yield from device.mindspore_sees_npus(answer)
+    yield from device_check.mindspore_sees_npus(answer)
 
 
 def has_failed(checks: Sequence[Check]) -> bool:

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen.config import DeviceConfig, DeviceKind
-from batchgen.diagnosis import found, one_line
+from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.faults.diagnosis import found, one_line
 
 TIMEOUT_S = 300.0
 """A first operator on an NPU compiles for tens of seconds; MindSpore may crawl on a busy CPU."""
@@ -100,7 +100,7 @@ def _records(printed: str) -> Iterator[dict[str, Any]]:
 
 
 def _mindspore() -> dict[str, Any]:
-    from batchgen.pipelines.machine import imported
+    from batchgen.pipelines.mindspore.machine import imported
 
     ms = imported()
     ascend = ms.device_context.ascend
@@ -116,7 +116,7 @@ def _mindspore() -> dict[str, Any]:
 
 
 def _tensor(device: DeviceConfig, kind: DeviceKind) -> dict[str, Any]:
-    from batchgen.pipelines.machine import Machine
+    from batchgen.pipelines.mindspore.machine import Machine
 
     machine = Machine(device, kind)
     ms = machine.ms
@@ -131,7 +131,7 @@ def _tensor(device: DeviceConfig, kind: DeviceKind) -> dict[str, Any]:
 
 
 def _mindone() -> dict[str, Any]:
-    from batchgen.pipelines.loading import import_mindone
+    from batchgen.pipelines.mindspore.loading import import_mindone
 
     import_mindone()
     return {}

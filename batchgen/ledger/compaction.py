@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batchgen.errors import FolderError
-from batchgen.folder import JobFolder
-from batchgen.ledger.columns import FAILURES, METADATA, schema
-from batchgen.ledger.commits import remove_covered, sealed_parquet
 from batchgen.ledger.contents import NOTES, Contents, Source, consistently, read_contents
 from batchgen.ledger.records import records_to_table
+from batchgen.ledger.schema import FAILURES, METADATA, schema
+from batchgen.ledger.writer import remove_covered, sealed_parquet
 from batchgen.plan.backlog import Finished, hashed_keys
 from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
-from batchgen.storage import storage_errors
+from batchgen.storage.atomic import storage_errors
+from batchgen.storage.folder import JobFolder
 
 VERSIONS = b"batchgen.versions"
 """Key of the software behind each environment, as JSON."""

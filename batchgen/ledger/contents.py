@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.errors import FolderError
-from batchgen.folder import JobFolder
-from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.facts import Facts, Key
 from batchgen.ledger.journal import Event, read_events
 from batchgen.ledger.records import Record
+from batchgen.ledger.schema import METADATA, schema
+from batchgen.ledger.state import Facts, Key
+from batchgen.storage.folder import JobFolder
 
 _Read = TypeVar("_Read")
 

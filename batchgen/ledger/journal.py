@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from batchgen.storage import storage_errors, sync_folder
+from batchgen.storage.atomic import storage_errors, sync_folder
 
 logger = logging.getLogger(__name__)
 

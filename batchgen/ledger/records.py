@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchgen.ledger.columns import METADATA, carried_name
+from batchgen.ledger.schema import METADATA, carried_name
 
 Record = dict[str, Any]
 """Column name to JSON value; the table's own columns are under `carried`."""

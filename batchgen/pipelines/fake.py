@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from batchgen.config.models import FakeModel
 from batchgen.errors import DeviceOutOfMemory, ImageError
-from batchgen.models import FakeModel
-from batchgen.pipelines import PLAIN, Decoding, Generation, Picture
+from batchgen.pipelines.base import PLAIN, Decoding, Generation, Picture
 from batchgen.plan.batches import Batch, Image
 
 _COARSE = 8

@@ -1,8 +1,8 @@
 """Which images a job has, which are made together, and which are left to make.
 
-fingerprint    stable hashes over columns: keys, seeds, fingerprints
-adapters       the adapters of each row in one form, and their identity
-batches        rows -> images -> batches
-backlog        what is left to make, and the second pass over the table that makes batches of it
-survey         the first pass: the whole table validated, and held against what is finished
+fingerprint  stable hashes over columns: keys, seeds, fingerprints
+lora_column  the adapters of each row in one form, and their identity
+batches      rows -> images -> batches
+backlog      what is left to make, and the second pass over the table that makes batches of it
+scan         the first pass: the whole table validated, and held against what is finished
 """

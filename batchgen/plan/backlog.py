@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batchgen.config import JobConfig
+from batchgen.config.job import JobConfig
 from batchgen.plan.batches import (
     Batch,
     Image,

@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from batchgen.config import JobConfig
+from batchgen.config.job import JobConfig
+from batchgen.config.validation import SEED_LIMIT
 from batchgen.errors import TableError
-from batchgen.limits import SEED_LIMIT
-from batchgen.plan.adapters import identified, lora_texts
 from batchgen.plan.fingerprint import (
     Hashes,
     as_hex,
@@ -34,6 +33,7 @@ from batchgen.plan.fingerprint import (
     text_hash,
     text_hashes,
 )
+from batchgen.plan.lora_column import identified, lora_texts
 from batchgen.table import Rows
 
 _WINDOW_BATCHES = 64

@@ -1,7 +1,9 @@
-"""A finished or a running job as something to look at; reads the job's files, makes no image.
+"""What a job shows a person; reads the job's files, makes no image.
 
-summary        what all images of a job have in common, and in what they differ
-lettering      text of any script, cut to its place
-layout         where everything on a contact sheet is
-sheets         contact sheets: the images of a job, small, with captions
+forecast        what `plan` says
+status          how a job is doing
+summary         what all images of a job have in common, and in what they differ
+lettering       text of any script, cut to its place
+layout          where everything on a contact sheet is
+contact_sheets  the images of a job, small, with captions
 """

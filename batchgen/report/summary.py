@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.errors import FolderError
-from batchgen.folder import JobFolder
 from batchgen.ledger.compaction import rows_in_order
+from batchgen.storage.folder import JobFolder
 
 _FORMS = {
     "model": "{}",

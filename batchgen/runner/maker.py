@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
-from batchgen.diagnosis import with_cure
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
-from batchgen.images import blank_reason
-from batchgen.pipelines import Generation, Picture, Pipeline
+from batchgen.faults.diagnosis import with_cure
+from batchgen.images.image_file import blank_reason
+from batchgen.pipelines.base import Generation, Picture, Pipeline
 from batchgen.plan.batches import Batch, Image
-from batchgen.runner.ladder import Rung
+from batchgen.runner.memory_ladder import Rung
 
 logger = logging.getLogger(__name__)
 

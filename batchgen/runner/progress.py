@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from batchgen.errors import StorageError
-from batchgen.folder import JobFolder
-from batchgen.ledger.facts import Key
+from batchgen.ledger.state import Key
+from batchgen.storage.folder import JobFolder
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from batchgen.images import RNG, Saved
+from batchgen.images.image_file import RNG, Saved
 from batchgen.ledger.records import Record, encode_carried
 from batchgen.plan.batches import Image
 from batchgen.runner.maker import Failed, Made

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from batchgen.errors import ImageError
-from batchgen.images import Saved
+from batchgen.images.image_file import Saved
 from batchgen.runner.maker import Failed, Made
 
 logger = logging.getLogger(__name__)

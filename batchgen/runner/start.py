@@ -18,22 +18,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchgen import pipelines
-from batchgen.config import JobConfig, OnChange
+from batchgen.config.job import JobConfig, OnChange
 from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
-from batchgen.ledger.columns import METADATA, schema
-from batchgen.ledger.commits import Ledger
 from batchgen.ledger.compaction import compact, merged_schema, n_committed
 from batchgen.ledger.contents import read_contents
-from batchgen.lock import FolderLock
+from batchgen.ledger.schema import METADATA, schema
+from batchgen.ledger.writer import Ledger
+from batchgen.pipelines import base
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
-from batchgen.runner.job import INSTANT_ROWS, Job, notes, set_aside
-from batchgen.runner.log import logging_to
+from batchgen.runner.disk_space import refuse_if_full
+from batchgen.runner.identity import INSTANT_ROWS, Job, notes, set_aside
+from batchgen.runner.job_log import logging_to
 from batchgen.runner.progress import Progress
-from batchgen.runner.space import refuse_if_full
 from batchgen.runner.stopping import Stop
 from batchgen.runner.worker import Worker
-from batchgen.storage import storage_errors
+from batchgen.storage.atomic import storage_errors
+from batchgen.storage.lock import FolderLock
 from batchgen.table import Table
 
 logger = logging.getLogger(__name__)
@@ -68,14 +68,14 @@ class PipelineCache:
 
     def __init__(self) -> None:
         self._key: Any = None
-        self._pipeline: pipelines.Pipeline | None = None
+        self._pipeline: base.Pipeline | None = None
 
-    def get(self, job: Job) -> pipelines.Pipeline:
+    def get(self, job: Job) -> base.Pipeline:
         """Return the pipeline of a job, loading it if the last one was another."""
         key = (job.config.model, job.config.device, job.device, job.adapters)
         if self._pipeline is None or self._key != key:
             self.close()
-            self._pipeline = pipelines.load(*key)
+            self._pipeline = base.load(*key)
             self._key = key
         return self._pipeline
 

@@ -8,32 +8,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from batchgen import images
-from batchgen.adapters import revisions_text
-from batchgen.config import ImageFormat
-from batchgen.errors import (
-    CircuitOpen,
-    DeviceHung,
-    DeviceLost,
-    DeviceOutOfMemory,
-    ProcessDied,
-)
-from batchgen.images import Saved
-from batchgen.ledger.commits import PART_ROWS, Ledger
-from batchgen.ledger.facts import Key
+from batchgen.adapters.adapter import revisions_text
+from batchgen.config.job import ImageFormat
+from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, DeviceOutOfMemory, ProcessDied
+from batchgen.images import image_file
+from batchgen.images.image_file import Saved
 from batchgen.ledger.records import Record
-from batchgen.pipelines import Pipeline
+from batchgen.ledger.state import Key
+from batchgen.ledger.writer import PART_ROWS, Ledger
+from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
 from batchgen.plan.batches import Batch, Image
-from batchgen.runner.job import Job
-from batchgen.runner.ladder import Rung
+from batchgen.runner.disk_space import refuse_if_full
+from batchgen.runner.identity import Job
 from batchgen.runner.maker import Failed, Made, Maker
+from batchgen.runner.memory_ladder import Rung
 from batchgen.runner.progress import Progress
 from batchgen.runner.rows import failure_record, image_record
 from batchgen.runner.saver import Saver
-from batchgen.runner.space import refuse_if_full
 from batchgen.runner.stopping import Stop, Watchdog
-from batchgen.storage import storage_errors
+from batchgen.storage.atomic import storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -213,9 +207,9 @@ class Worker:
     def _save(self, made: Made) -> Saved:
         model = self._job.model
         settings, revisions = made.image.settings, self._lora_revisions(made.image)
-        parameters = images.parameters_text(settings, model.name, model.revision, revisions)
+        parameters = image_file.parameters_text(settings, model.name, model.revision, revisions)
         path = self._job.folder.root / self._name(made.image)
-        return images.save(path, made.picture.pixels, parameters, self._job.config.images)
+        return image_file.save(path, made.picture.pixels, parameters, self._job.config.images)
 
     def _lora_revisions(self, image: Image) -> str:
         return revisions_text(image.settings.lora, self._job.adapters)

@@ -11,10 +11,10 @@ cast, each cell checked.
     parquet.py     .parquet, .pq
     columns.py     which column means which setting
     values.py      cells to typed settings
-    reader.py      the table itself
+    prompt_table.py  the table itself
 """
 
 from batchgen.table.columns import SETTINGS
-from batchgen.table.reader import Rows, Stamp, Table, open_table
+from batchgen.table.prompt_table import Rows, Stamp, Table, open_table
 
 __all__ = ["SETTINGS", "Rows", "Stamp", "Table", "open_table"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchgen.config import ReadingConfig
+from batchgen.config.job import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.table.raw import RawRows, shown
 from batchgen.table.text import is_text, open_text, pieced, string_column, undecodable

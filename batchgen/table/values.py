@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchgen.config.schedulers import canonical
+from batchgen.config.validation import sampling_problem
 from batchgen.errors import TableError
-from batchgen.limits import sampling_problem
-from batchgen.schedulers import canonical
 from batchgen.table.columns import SETTINGS, override
 from batchgen.table.raw import RawRows, shown
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL
 
-from batchgen.weights import DEMO_FOLDER
+from batchgen.model.weights import DEMO_FOLDER
 from tools.train_demo import autoencoder, denoiser, export
 from tools.train_demo.denoiser import Stage
 

@@ -1,0 +1,11 @@
+"""The settings of a job: their types, ranges and defaults, and how a config is made of names.
+
+schedulers  the schedulers on offer, under every name they are known by
+lora        the text that names adapters and their weights
+validation  types and ranges
+seeds       the seeds of a job, as a list or a range
+sampling    the settings that shape every image of a job
+models      the models and adapters a job may name
+job         `JobConfig`, the whole of it
+names       a `JobConfig` from names and plain values, and back
+"""

@@ -1,0 +1,290 @@
+"""The settings of a job as plain dataclasses, each validated by the class that owns the field.
+
+Knows nothing of Hydra, of tables' contents or of models. A default stands here and nowhere else.
+Validation never raises half-way: every class answers `problems()`, and `JobConfig.validated()`
+reports all of them in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from batchgen.config import lora, seeds
+from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
+from batchgen.config.sampling import SamplingConfig
+from batchgen.config.validation import number_problem, prefixed, sampling_problem, type_problems
+from batchgen.errors import ConfigError
+
+
+class DeviceKind(str, Enum):
+    """Where a model runs; `auto` is an NPU if there is one, else the CPU for a small model."""
+
+    auto = "auto"
+    ascend = "ascend"
+    cpu = "cpu"
+
+
+class ImageFormat(str, Enum):
+    """The file format of the images; the value is also the file suffix."""
+
+    png = "png"
+    jpeg = "jpg"
+    webp = "webp"
+
+
+class OnChange(str, Enum):
+    """What to do with finished images whose settings are not the ones asked for now."""
+
+    refuse = "refuse"
+    redo = "redo"
+    keep = "keep"
+
+
+@dataclass(kw_only=True)
+class ReadingConfig:
+    """How the table is read."""
+
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    """One character, or `tab`; None goes by the suffix: a tab for .tsv, else a comma."""
+    quote: str | None = None
+    """One character, or `none` for literal quotes; None is literal in TSV, `"` in CSV."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Setting name to the table's own column name, such as prompt: caption_en."""
+    max_prompt_chars: int = 8000
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that cannot be used."""
+        values = {"max_prompt_chars": number_problem(self.max_prompt_chars, 1, 10**7, whole=True)}
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
+            values["encoding"] = "is not an encoding Python knows"
+        if self.delimiter not in (None, "tab", "\\t") and len(str(self.delimiter)) != 1:
+            values["delimiter"] = "is neither one character nor tab"
+        if self.quote not in (None, "none") and len(str(self.quote)) != 1:
+            values["quote"] = "is neither one character nor none"
+        yield from prefixed("reading.", values, self)
+
+
+@dataclass(kw_only=True)
+class DeviceConfig:
+    """The device of the job."""
+
+    kind: DeviceKind = DeviceKind.auto
+    index: int = 0
+    """Which NPU, counted inside `ASCEND_RT_VISIBLE_DEVICES`."""
+    max_memory: str | None = None
+    """Cap of MindSpore's memory pool on an NPU, such as 50GB; None leaves it alone."""
+    deterministic: bool = True
+    """Kernels that repeat exactly on an NPU; false may be faster, and a batch may not repeat."""
+    dispatch_threads: int | None = None
+    """Threads MindSpore feeds an NPU with; None is its own number, 5."""
+    cpu_affinity: list[str] | None = None
+    """Cores MindSpore's threads keep to beside an NPU, such as [0-11,24-35]; [] lets MindSpore
+    choose those near the NPU, None binds nothing."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {"index": number_problem(self.index, 0, 1023, whole=True)}
+        if self.max_memory is not None and not re.fullmatch(r"\d+(\.\d+)?GB", self.max_memory):
+            values["max_memory"] = "is not a size such as 50GB"
+        if self.dispatch_threads is not None:
+            values["dispatch_threads"] = number_problem(self.dispatch_threads, 1, 1024, whole=True)
+        if not all(re.fullmatch(r"\d+-\d+", cores) for cores in self.cpu_affinity or ()):
+            values["cpu_affinity"] = "is not a list of ranges such as [0-11,24-35]"
+        yield from prefixed("device.", values, self)
+
+
+@dataclass(kw_only=True)
+class ImagesConfig:
+    """The files the pictures are written to."""
+
+    format: ImageFormat = ImageFormat.png
+    compress_level: int = 1
+    """PNG only: 0 (none) to 9 (slow)."""
+    quality: int = 95
+    """JPEG and lossy WebP only: 1 to 100."""
+    lossless: bool = True
+    """WebP only."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {
+            "compress_level": number_problem(self.compress_level, 0, 9, whole=True),
+            "quality": number_problem(self.quality, 1, 100, whole=True),
+        }
+        yield from prefixed("images.", values, self)
+
+
+@dataclass(kw_only=True)
+class RetryConfig:
+    """What a failure costs."""
+
+    max_attempts: int = 3
+    """Tries an image gets over all starts before it stays failed."""
+    max_consecutive_failures: int = 10
+    """Different rows in a run, without a success between, that stop the job."""
+    failed: bool = False
+    """Forget the attempts of the rows that stayed failed, and try them anew."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        values = {
+            name: number_problem(getattr(self, name), 1, 10**6, whole=True)
+            for name in ("max_attempts", "max_consecutive_failures")
+        }
+        yield from prefixed("retry.", values, self)
+
+
+@dataclass(kw_only=True)
+class TimeoutConfig:
+    """When to call a device hung."""
+
+    batch_s: float | None = None
+    """Seconds a batch may take; None waits for ever."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        if self.batch_s is not None:
+            values = {"batch_s": number_problem(self.batch_s, 0.001, 10**7)}
+            yield from prefixed("timeout.", values, self)
+
+
+@dataclass(kw_only=True)
+class StopConfig:
+    """When to stop although there is work left."""
+
+    max_hours: float | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each field that is out of range."""
+        if self.max_hours is not None:
+            values = {"max_hours": number_problem(self.max_hours, 0, 10**6)}
+            yield from prefixed("stop.", values, self)
+
+
+def unknown_adapter(name: str, config: JobConfig) -> str:
+    """Return the words for an adapter that the config does not have."""
+    known = ", ".join(config.adapters) or "none"
+    return (
+        f"names {name}, which is no adapter of this job; it has: {known}. "
+        f"Set adapters.{name}.path or adapters.{name}.hub_id"
+    )
+
+
+_NAME_BYTES = 200
+
+
+@dataclass(kw_only=True)
+class JobConfig:
+    """A job: a table, how to make an image of each row, and where to put it."""
+
+    table: str
+    """Path of the prompt table."""
+    name: str | None = None
+    """Folder under `output_root`; None is the table's stem."""
+    output_root: str = "outputs"
+    model: ModelConfig = field(default_factory=SdxlModel)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    adapters: dict[str, AdapterConfig] = field(default_factory=dict)
+    """Name -> LoRA: those that `sampling.lora` and the table's column `lora` may name."""
+    seed: int = 0
+    """Seed of the job; each image's own is derived from it, the row key and the image index."""
+    seeds: Any = None
+    """A list, or a range such as 0..99 with both ends: every row with every seed."""
+    images_per_prompt: int = 1
+    batch_size: int = 1
+    """Images denoised together."""
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    timeout: TimeoutConfig = field(default_factory=TimeoutConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    on_change: OnChange = OnChange.refuse
+    limit: int | None = None
+    """Only the first so many rows."""
+
+    @property
+    def job_name(self) -> str:
+        """The name of the job's folder: `name`, or the table's file name without its suffixes."""
+        if self.name is not None:
+            return self.name
+        file_name = Path(self.table).name
+        return re.sub(r"(\.(csv|tsv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?$", "", file_name)
+
+    @property
+    def folder(self) -> Path:
+        """Where the job writes."""
+        return Path(self.output_root) / self.job_name
+
+    @property
+    def width(self) -> int:
+        """Pixels of an image whose row says nothing."""
+        return self.sampling.width or self.model.width
+
+    @property
+    def height(self) -> int:
+        """Pixels of an image whose row says nothing."""
+        return self.sampling.height or self.model.height
+
+    def seed_values(self) -> Sequence[int] | None:
+        """`seeds` as numbers, in order; None where every image derives its own."""
+        return seeds.values(self.seeds)
+
+    def validated(self) -> JobConfig:
+        """Return the config itself, or raise one `ConfigError` that lists every problem."""
+        problems = list(self.problems())
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence for each setting that is out of range, of the parts as well."""
+        wrong_types = list(type_problems(self))
+        if wrong_types:
+            yield from wrong_types
+            return
+        yield from self._name_problems()
+        values = {
+            "seed": sampling_problem("seed", self.seed),
+            "images_per_prompt": sampling_problem("images_per_prompt", self.images_per_prompt),
+            "batch_size": number_problem(self.batch_size, 1, 1024, whole=True),
+            "seeds": seeds.problem(self.seeds, self.images_per_prompt),
+        }
+        if self.limit is not None:
+            values["limit"] = number_problem(self.limit, 1, 2**53, whole=True)
+        yield from prefixed("", values, self)
+        parts = (self.model, self.device, self.sampling, self.reading, self.images)
+        for part in (*parts, self.retry, self.timeout, self.stop):
+            yield from part.problems()
+        yield from self._adapter_problems()
+
+    def _adapter_problems(self) -> Iterator[str]:
+        for name, adapter in self.adapters.items():
+            wrong_types = list(type_problems(adapter, f"adapters.{name}."))
+            yield from wrong_types or adapter.problems(name)
+        if lora.problem(self.sampling.lora):
+            return
+        for name in lora.weights_of(self.sampling.lora):
+            if name not in self.adapters:
+                yield f"sampling.lora={self.sampling.lora!r} {unknown_adapter(name, self)}."
+
+    def _name_problems(self) -> Iterator[str]:
+        if not self.table:
+            yield "table is empty: name the prompt table, table=prompts.csv."
+            return
+        name = self.job_name
+        if name in ("", ".", "..") or name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
+            yield (
+                f"name={name!r} would leave {self.output_root!r} or hide in it: "
+                "it is the name of one folder, without / and without a dot in front."
+            )
+        if len(name.encode("utf-8", "surrogatepass")) > _NAME_BYTES:
+            yield f"name={name[:40]!r}... is longer than {_NAME_BYTES} bytes."

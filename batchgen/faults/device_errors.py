@@ -1,0 +1,29 @@
+"""What a failure of MindSpore means for a run, by its text; imports no mindspore."""
+
+from __future__ import annotations
+
+from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ImageError
+from batchgen.faults.diagnosis import found, one_line
+
+
+def image_error(text: str) -> ImageError | None:
+    """The error a batch's failure really is, or None for one that says nothing of the device."""
+    for symptom, words in found(text):
+        if symptom.error is DeviceLost:
+            return DeviceLost(
+                f"The device is lost ({words!r}); no further batch can succeed in this process. "
+                f"{symptom.cure}"
+            )
+        if symptom.error is DeviceOutOfMemory:
+            return DeviceOutOfMemory(
+                f"The device has no room for this batch ({words!r}). {symptom.cure}"
+            )
+    return None
+
+
+def device_error(text: str, index: int) -> DeviceError:
+    """What to tell a user whose NPU did not start, from the text of the failure."""
+    for symptom, _ in found(text):
+        if symptom.error is not None:
+            return DeviceError(f"NPU {index} did not start. {symptom.cause} {symptom.cure}")
+    return DeviceError(f"NPU {index} did not start: {one_line(text)} See docs/ascend.md.")

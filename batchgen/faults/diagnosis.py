@@ -1,0 +1,35 @@
+"""What the text of one error says, by the table of symptoms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from batchgen.faults.symptoms import SYMPTOMS, Symptom
+
+
+def found(text: str) -> Iterator[tuple[Symptom, str]]:
+    """Yield each symptom that a text shows, in the order of the table, with the words that tell."""
+    for symptom in SYMPTOMS:
+        if symptom.beside is not None and not re.search(symptom.beside, text):
+            continue
+        for pattern in symptom.patterns:
+            if match := re.search(pattern, text):
+                yield symptom, match[0]
+                break
+
+
+def with_cure(text: str) -> str:
+    """Return the text of an error, ending with the cure if it is a known one."""
+    symptom = next((symptom for symptom, _ in found(text)), None)
+    if symptom is None or symptom.cure in text:
+        return text
+    return f"{text.rstrip()} {symptom.cause} {symptom.cure} ({symptom.name})"
+
+
+def one_line(text: str) -> str:
+    """The first line that says something; after it MindSpore puts dividers and C++ traces."""
+    for line in text.splitlines():
+        if line.strip() and not set(line.strip()) <= set("-= "):
+            return line.strip()
+    return "(no message)"

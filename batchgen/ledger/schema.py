@@ -1,0 +1,188 @@
+"""The columns of metadata.parquet and failures.parquet: name, type and meaning of each.
+
+docs/metadata.md is printed from here (`python -m batchgen.ledger.schema`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class Column(NamedTuple):
+    """A column of a Parquet file that batchgen writes."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    repeats: bool = True
+    """False where two runs of the same job may differ: times, memory, who made it and when."""
+
+
+_TEXT, _LONG, _SECONDS = pa.string(), pa.int64(), pa.float64()
+_TIME = pa.timestamp("us", tz="UTC")
+
+_IMAGE = (
+    Column("row_key", _TEXT, "the row's `id`, or its row index as text"),
+    Column("row_index", _LONG, "which row of the table when the image was made, from 0"),
+    Column("image_index", pa.int32(), "which image of the row, from 0"),
+)
+_SETTINGS = (
+    Column("text", _TEXT, "the prompt, exactly as in the table"),
+    Column(
+        "prompt_2", _TEXT, "the prompt of the second text encoder; null where it is the first's"
+    ),
+    Column("negative_prompt", _TEXT, "the negative prompt; empty where there is none"),
+    Column("seed", _LONG, "seed of the image's own noise generator, below 2**63"),
+    Column("rng", _TEXT, "the noise source: numpy's bit generator"),
+    Column("steps", pa.int32(), "denoising steps"),
+    Column("guidance_scale", pa.float64(), "classifier-free guidance; off at 1 and below"),
+    Column("guidance_rescale", pa.float64(), "share of the rescaled guidance; off at 0"),
+    Column("cfg_cutoff", pa.float64(), "share of the steps with guidance"),
+    Column("clip_skip", pa.int32(), "layers of the text encoders left out, as in diffusers"),
+    Column("scheduler", _TEXT, "the scheduler's one name: docs/sampling.md"),
+    Column("lora", _TEXT, "adapters and weights, as `film:0.5 pixel:0.8`; empty without any"),
+    Column("timestep_spacing", _TEXT, "how it spreads its steps; `model` is the model's own way"),
+    Column("long_prompt", _TEXT, "`cut` or `chunk`: what becomes of tokens over 75"),
+    Column("weighting", pa.bool_(), "whether `(word:1.2)` in a prompt is a weight"),
+    Column("width", pa.int32(), "pixels"),
+    Column("height", pa.int32(), "pixels"),
+)
+
+METADATA = (
+    Column("file_name", _TEXT, "the image, relative to the job's folder"),
+    *_IMAGE,
+    *_SETTINGS,
+    Column("model", _TEXT, "the model's name in the config"),
+    Column("model_revision", _TEXT, "hash of the model's files; `fake-1` for the fake"),
+    Column(
+        "lora_revisions",
+        _TEXT,
+        "hashes of the files of `lora`, as `film:<16 digits>`; empty without",
+    ),
+    Column("dtype", _TEXT, "floating-point type the model computed in"),
+    Column("device", _TEXT, "`ascend` or `cpu`"),
+    Column(
+        "token_count", pa.int32(), "tokens of `text`, without the two marks; null for model=fake"
+    ),
+    Column(
+        "truncated",
+        pa.bool_(),
+        "whether the end of prompt, prompt_2 or negative prompt was not seen; null for model=fake",
+    ),
+    Column("batch_id", _TEXT, "hash of the make-up of the batch: who was in it, in which place"),
+    Column("batch_position", pa.int32(), "the image's place in its batch, from 0"),
+    Column("batch_size", pa.int32(), "images that were denoised together"),
+    Column(
+        "rung",
+        _TEXT,
+        "rung of the memory ladder the batch was made on; empty at the bottom, and `tiling` alone "
+        "where `model.vae_tiling` asked for it",
+    ),
+    Column("vae_float32", pa.bool_(), "made with the VAE raised to float32 after a blank picture"),
+    Column(
+        "warm_up",
+        pa.bool_(),
+        "the model's first batch of its shape in that start: kernels were compiled, memory taken",
+        False,
+    ),
+    Column("latency_s", _SECONDS, "seconds of the batch divided by its size", False),
+    Column("encode_s", _SECONDS, "seconds of the batch spent on text embeddings", False),
+    Column("denoise_s", _SECONDS, "seconds of the batch spent on denoising", False),
+    Column("decode_s", _SECONDS, "seconds of the batch spent in the VAE", False),
+    Column(
+        "peak_memory_bytes",
+        _LONG,
+        "most memory in MindSpore's pool on the NPU during the batch; on a CPU, of the process",
+        False,
+    ),
+    Column("pixel_sha256", _TEXT, "SHA-256 of the RGB bytes, row by row, before encoding"),
+    Column("file_sha256", _TEXT, "SHA-256 of the image file"),
+    Column("fingerprint", _TEXT, "hash of the resolved settings and of the model's identity"),
+    Column(
+        "environment", _TEXT, "hash of batch size, versions, device, dtype, file format and tiling"
+    ),
+    Column("attempt", pa.int32(), "which try succeeded, from 1", False),
+    Column("run_id", _TEXT, "the start of the job that made the image", False),
+    Column("created_at", _TIME, "when the image was committed, UTC", False),
+)
+"""After these come the table's own columns."""
+
+FAILURES = (
+    *_IMAGE,
+    *_SETTINGS,
+    Column("attempt", pa.int32(), "tries that failed so far", False),
+    Column("is_final", pa.bool_(), "no tries left, unless `retry.failed=true` gives new ones"),
+    Column("error_type", _TEXT, "class of the error"),
+    Column("message", _TEXT, "what it said"),
+    Column("traceback", _TEXT, "its last frames"),
+    Column("batch_size", pa.int32(), "images in the batch of the last try"),
+    Column("fingerprint", _TEXT, "as in metadata.parquet"),
+    Column("run_id", _TEXT, "the start of the job that saw the last failure", False),
+    Column("failed_at", _TIME, "when it failed last, UTC", False),
+)
+
+
+def schema(columns: tuple[Column, ...], carried: pa.Schema | None = None) -> pa.Schema:
+    """Return the Arrow schema of a file: the columns, then the table's own, renamed on a clash."""
+    fields = [pa.field(column.name, column.type) for column in columns]
+    fields += [pa.field(carried_name(field.name), field.type) for field in carried or ()]
+    return pa.schema(fields)
+
+
+def carried_name(name: str) -> str:
+    """Return what a column of the table is called in the metadata.
+
+    A name of ours gets the prefix `table_`, and so do the names that the ImageFolder reader of
+    `datasets` takes for pictures: `image`, and all that end in `_file_name`.
+    """
+    core = name.rstrip("_")
+    while core.startswith("table_"):
+        core = core.removeprefix("table_")
+    taken = {column.name for column in METADATA} | {"image"}
+    if core.casefold() not in taken and not core.endswith("_file_name"):
+        return name
+    return f"table_{name}_" if core.endswith("file_name") else f"table_{name}"
+
+
+_EPILOGUE = """
+
+In metadata.parquet the table's own columns follow: plain Parquet types stay, text stays text,
+nested values become JSON text. A name that is taken, or that would mislead the ImageFolder reader
+of `datasets` (`image`, and names that end in `_file_name`), is prefixed with `table_`.
+
+The file's key-value metadata holds `batchgen.versions` (JSON: the software behind each value of
+`environment`) and `batchgen.ledger` (JSON: what a resume needs to know).
+"""
+
+
+def markdown() -> str:
+    """Return docs/metadata.md."""
+    parts = [
+        "# The columns batchgen writes",
+        "",
+        "Printed by `python -m batchgen.ledger.schema`; a test keeps this page equal to it.",
+        "",
+        "Columns marked * may differ between two runs of the same job; all others repeat exactly.",
+    ]
+    files = (
+        (
+            "metadata.parquet",
+            METADATA,
+            "One row per finished image, ordered by row and image index.",
+        ),
+        ("failures.parquet", FAILURES, "One row per image that failed and was not made since."),
+    )
+    for name, columns, intro in files:
+        parts += ["", f"## {name}", "", intro, "", "| column | type | meaning |", "|---|---|---|"]
+        for column in columns:
+            star = "" if column.repeats else " *"
+            parts.append(f"| `{column.name}`{star} | {column.type} | {column.meaning} |")
+    return "\n".join(parts) + _EPILOGUE
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(markdown())

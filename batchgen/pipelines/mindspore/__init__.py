@@ -1,0 +1,10 @@
+"""SDXL through `mindone.diffusers`; the only user of mindspore, mindone and transformers.
+
+cpu_kernels  stand-ins for operators that have no CPU kernel
+machine      the device: start it, wait for it, ask what memory it used
+loading      the files of a model into its parameters
+lora_layers  adapters on a loaded model
+prompts      prompts to embeddings
+scheduler    a scheduler as an object of mindone's
+sdxl         the pipeline
+"""

@@ -1,0 +1,23 @@
+"""A scheduler of `batchgen.schedulers.SCHEDULERS` as an object of mindone's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchgen.config.sampling import TimestepSpacing
+from batchgen.config.schedulers import SCHEDULERS
+
+
+def scheduler(name: str, model_config: Any, timestep_spacing: str = "model") -> Any:
+    """A new scheduler for one call: they keep state between steps, which must not leak on.
+
+    `model_config` is that of the scheduler the model came with; its noise schedule holds for all
+    of them, and so does its timestep spacing, unless another is asked for.
+    """
+    from mindone.diffusers import schedulers
+
+    wanted = SCHEDULERS[name]
+    options = dict(wanted.options)
+    if timestep_spacing != TimestepSpacing.model:
+        options["timestep_spacing"] = timestep_spacing
+    return getattr(schedulers, wanted.class_name).from_config(model_config, **options)

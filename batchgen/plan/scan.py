@@ -1,0 +1,165 @@
+"""The first pass over a table: every row validated, and held against what is finished."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchgen.config.job import JobConfig, OnChange
+from batchgen.errors import TableError
+from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, whole_windows
+from batchgen.plan.batches import ImageColumns, chunk_rows, image_columns, materialised, window_rows
+from batchgen.plan.fingerprint import Hashes, text_hashes
+from batchgen.table import Rows, Table
+
+_EXAMPLES = 3
+
+
+class _Survey:
+    """The state of one pass over the table."""
+
+    def __init__(
+        self, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+    ) -> None:
+        self.backlog = Backlog()
+        self._config = config
+        self._identity = identity
+        self._finished = finished
+        self._failed_marks = aside.failed_marks()
+        self._limit = config.limit or np.iinfo(np.int64).max
+        self._is_found = np.zeros(len(finished.key), dtype=bool)
+        self._is_home = np.zeros(len(finished.key), dtype=bool)
+        self._pending: list[NDArray[np.bool_]] = []
+
+    def add(self, rows: Rows) -> None:
+        """Compare a chunk of the table with what is finished."""
+        identity = self._identity
+        columns = image_columns(rows, self._config, identity.model_revision, identity.adapters)
+        at, is_found = self._look_up(columns.key)
+        is_same = np.zeros(len(at), dtype=bool)
+        marks = self._identity.marks(columns.fingerprint)
+        is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
+        is_wanted = rows.first_index + columns.row < self._limit
+        is_failed = np.isin(columns.key ^ columns.fingerprint, self._failed_marks)
+        is_failed &= is_wanted & ~is_same
+        self._note_changed(rows, columns, is_found & ~is_same & is_wanted)
+        is_done = is_found if self._config.on_change is OnChange.keep else is_same
+        pending = is_wanted & ~is_done & ~is_failed
+        self._pending.append(pending)
+        self._note_numbers(rows, columns, at[is_found], is_found)
+        self._keep_numbers(rows, columns, at, is_found & np.isin(columns.row, columns.row[pending]))
+        self._count(rows, columns, is_wanted)
+        self.backlog.failed |= set(columns.key[is_failed].tolist())
+
+    def result(self) -> Backlog:
+        """Return what the pass found."""
+        foreign = self._finished.number[~self._is_home]
+        self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
+        self.backlog.n_taken = int(np.count_nonzero(~self._is_found))
+        self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
+        return self.backlog
+
+    def _look_up(self, keys: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return where each key stands among the finished, and whether it does."""
+        if not len(self._finished.key):
+            return np.zeros(len(keys), dtype=np.int64), np.zeros(len(keys), dtype=bool)
+        order = np.argsort(keys)
+        at = np.empty(len(keys), dtype=np.int64)
+        at[order] = np.searchsorted(self._finished.key, keys[order])
+        at[at == len(self._finished.key)] = 0
+        return at, self._finished.key[at] == keys
+
+    def _note_changed(
+        self, rows: Rows, columns: ImageColumns, is_changed: NDArray[np.bool_]
+    ) -> None:
+        changed = np.flatnonzero(is_changed)
+        room = _EXAMPLES - len(self.backlog.changed)
+        self.backlog.n_changed += len(changed)
+        if room > 0 and len(changed):
+            self.backlog.changed += materialised(rows, columns, changed[:room], self._config)
+
+    def _note_numbers(
+        self,
+        rows: Rows,
+        columns: ImageColumns,
+        found_at: NDArray[np.int64],
+        is_found: NDArray[np.bool_],
+    ) -> None:
+        row_index = rows.first_index + columns.row[is_found]
+        self._is_found[found_at] = True
+        self._is_home[found_at] = self._finished.number[found_at] == row_index
+
+    def _keep_numbers(
+        self,
+        rows: Rows,
+        columns: ImageColumns,
+        at: NDArray[np.int64],
+        is_beside: NDArray[np.bool_],
+    ) -> None:
+        """Note the numbers of rows that have images already, and others to come."""
+        numbers = self._finished.number[at[is_beside]]
+        row_index = rows.first_index + columns.row[is_beside]
+        for position in np.flatnonzero(numbers != row_index):
+            self.backlog.numbers[int(row_index[position])] = int(numbers[position])
+
+    def _count(self, rows: Rows, columns: ImageColumns, wanted: NDArray[np.bool_]) -> None:
+        window = window_rows(self._config)
+        n_rows = rows.settings.num_rows
+        ends = np.arange(window, n_rows + window, window)
+        before = self.backlog.images_before[-1] + np.searchsorted(columns.row, ends)
+        self.backlog.images_before += before.tolist()
+        self.backlog.n_rows = rows.first_index + n_rows
+        self.backlog.n_images += int(np.count_nonzero(wanted))
+
+
+def survey(
+    table: Table, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+) -> Backlog:
+    """Read and validate the whole table, and return what is left to do.
+
+    Raises `TableError` for the first row that cannot be used, and for two rows of one key.
+    """
+    state = _Survey(config, identity, finished, aside)
+    hashes: list[Hashes] = []
+    has_ids = "row_key" in table.columns_used
+    for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):
+        state.add(rows)
+        if has_ids:
+            hashes.append(text_hashes(rows.settings["row_key"]))
+    backlog = state.result()
+    del state
+    if has_ids:
+        _refuse_duplicates(table, _drained(hashes))
+    return backlog
+
+
+def _drained(parts: list[Hashes]) -> Hashes:
+    """Return the parts as one array, giving up each as it is copied: they are the table's size."""
+    joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
+
+
+def _refuse_duplicates(table: Table, hashes: Hashes) -> None:
+    """Raise if two rows share a key; `hashes` is sorted in place."""
+    hashes.sort()
+    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    if not len(suspects):
+        return
+    seen: dict[str, int] = {}
+    column = table.columns_used["row_key"]
+    for rows in table.chunks():
+        keys = rows.settings["row_key"]
+        for position in np.flatnonzero(np.isin(text_hashes(keys), suspects)):
+            key, row = keys[int(position)].as_py(), rows.first_index + int(position)
+            if key in seen:
+                raise TableError(
+                    f"{table.path}, row {row}: column {column!r} has {key!r}, as row {seen[key]} "
+                    "has. Ids name rows, so each may stand once only."
+                )
+            seen[key] = row
+    raise TableError(f"{table.path}: two ids share a 64-bit hash: {sorted(seen)}. Rename one.")

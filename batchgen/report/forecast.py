@@ -1,0 +1,132 @@
+"""What `plan` says: everything validated and counted, nothing started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from batchgen.config.job import JobConfig
+from batchgen.config.sampling import LongPrompt
+from batchgen.model import tokens, weights
+from batchgen.plan.backlog import Backlog
+from batchgen.plan.batches import resolved
+from batchgen.runner.disk_space import image_size_bytes
+from batchgen.runner.identity import Job, notes
+from batchgen.storage.folder import JobFolder
+from batchgen.table import Table
+
+_SHOWN = 5
+
+
+def forecast(config: JobConfig) -> Iterator[str]:
+    """Yield the plan of a job line by line. Raises whatever `run` would refuse."""
+    job = Job.identify(config)
+    table = job.open_table()
+    contents, finished = job.committed()
+    backlog = job.survey(table, contents.facts, finished)
+    job.refuse_changes(backlog, contents)
+    yield from _table_lines(table, backlog)
+    yield (
+        f"model     {job.model.name} {job.model.revision} on {job.device.value}, {job.model.dtype}"
+    )
+    yield from _prompt_lines(job, table)
+    yield from _work_lines(job, backlog)
+
+
+def _prompt_lines(job: Job, table: Table) -> Iterator[str]:
+    """Say how many prompts are longer than a text encoder takes; nothing where none is."""
+    sampling = job.config.sampling
+    folder = weights.tokenizer_folder(job.config.model)
+    if folder is None:
+        return
+    count = tokens.counter(folder, weighted=sampling.weighting)
+    n_long, keys = long_prompts(table, job.config, count)
+    if not n_long:
+        return
+    fate = "is cut there; sampling.long_prompt=chunk encodes it whole"
+    if sampling.long_prompt is LongPrompt.chunk:
+        fate = "is encoded in chunks"
+    shown = [key if key.isprintable() else repr(key) for key in keys]
+    shown += ["..."] if n_long > len(keys) else []
+    yield (
+        f"prompts   {n_long:,} with a text of more than {tokens.CHUNK} tokens, which {fate}: "
+        f"rows {', '.join(shown)}"
+    )
+
+
+def long_prompts(table: Table, config: JobConfig, count: tokens.Counter) -> tuple[int, list[str]]:
+    """Return how many rows have a text of more tokens than a chunk, and the first few row keys.
+
+    Reads the table once more. Only texts that may be so long, by their bytes, are counted.
+    """
+    n_long, keys = 0, list[str]()
+    limit = config.limit or np.iinfo(np.int64).max
+    for rows in table.chunks():
+        own = rows.settings.slice(0, max(0, limit - rows.first_index))
+        settings = resolved(replace(rows, settings=own), config)
+        is_guided = settings["guidance_scale"].to_numpy() > 1
+        is_long = _is_long(settings["negative_prompt"], count) & is_guided
+        is_long |= _is_long(settings["prompt"], count) | _is_long(settings["prompt_2"], count)
+        positions = np.flatnonzero(is_long)
+        n_long += len(positions)
+        keys += settings["row_key"].take(positions[: _SHOWN - len(keys)]).to_pylist()
+    return n_long, keys
+
+
+def _is_long(texts: Any, count: tokens.Counter) -> NDArray[np.bool_]:
+    """Return which texts of a column have more tokens than a chunk, (n,); null has none.
+
+    Each text is counted once, however many rows have it: a job's negative prompt is in all.
+    """
+    whole: Any = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    coded = whole.dictionary_encode()
+    # A token is a byte at least, and normalisation makes up to three of one.
+    is_long: NDArray[np.bool_] = np.array(pc.binary_length(coded.dictionary)) > tokens.CHUNK // 3
+    counts = count(coded.dictionary.take(np.flatnonzero(is_long)).to_pylist())
+    is_long[is_long] = np.array(counts, dtype=np.int64) > tokens.CHUNK
+    # One place more, False, for rows without a text.
+    places: Any = pc.fill_null(coded.indices, len(is_long))
+    of_each: NDArray[np.bool_] = np.append(is_long, [False])[np.asarray(places)]
+    return of_each
+
+
+def _table_lines(table: Table, backlog: Backlog) -> Iterator[str]:
+    used = [s if s == c else f"{s} (column {c!r})" for s, c in table.columns_used.items()]
+    yield f"table     {table.path}: {backlog.n_rows:,} rows"
+    yield f"used      {', '.join(used)}"
+    yield f"carried   {', '.join(table.carried.names) or 'no further columns'}"
+    for note in notes(table, backlog):
+        yield f"note      {note}"
+
+
+def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
+    n_left = backlog.n_pending
+    n_done = backlog.n_images - n_left - backlog.n_failed
+    yield (
+        f"images    {backlog.n_images:,}: {n_done:,} done, {backlog.n_failed:,} failed, "
+        f"{n_left:,} to make in batches of up to {job.config.batch_size}"
+    )
+    size = image_size_bytes(job.folder, job.config)
+    yield f"disk      about {n_left * size / 2**20:,.1f} MiB more, in {job.folder.root}"
+    latency_s = _mean_latency_s(job.folder)
+    if latency_s is None:
+        yield "time      unknown before the first images; limit=8 makes a few to go by"
+    else:
+        yield f"time      about {n_left * latency_s / 3600:.2f} h, at {latency_s:.3g} s an image"
+
+
+def _mean_latency_s(folder: JobFolder) -> float | None:
+    """Return the mean over the finished images but those of a warm-up, if there are others."""
+    if not folder.metadata.exists():
+        return None
+    columns = pq.read_table(folder.metadata, columns=["latency_s", "warm_up"])
+    steady = columns.filter(pc.invert(columns["warm_up"]))
+    mean = pc.mean((steady if steady.num_rows else columns)["latency_s"]).as_py()
+    return None if mean is None else float(mean)

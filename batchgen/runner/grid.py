@@ -1,0 +1,147 @@
+"""A grid: one job per combination of overrides, in a folder of folders.
+
+Each point's folder is named by a hash of what sets it apart, so a grid that is started again, cut
+off or in another order, finds its points. `sweep.parquet` says which folder is which point.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchgen.config.job import JobConfig
+from batchgen.config.names import plain
+from batchgen.errors import FolderError
+from batchgen.ledger.writer import sealed_parquet
+from batchgen.storage.atomic import opening_errors
+from batchgen.storage.folder import GRID_FILE, JobFolder
+
+_DEFAULT = vars(JobConfig(table=""))
+_NOT_SETTINGS = (
+    "name", "output_root", "device", "limit", "on_change", "retry", "timeout", "stop",
+)  # fmt: skip
+
+SEVERITY = (0, 3, 75, 4, 2)
+"""Exit codes of points from mild to severe; a grid ends with the worst of its points'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One combination of a grid."""
+
+    overrides: Mapping[str, str]
+    """Config key to the value it has here."""
+    config: JobConfig
+
+    @property
+    def label(self) -> str:
+        """The combination in one line."""
+        return " ".join(f"{key}={value}" for key, value in sorted(self.overrides.items()))
+
+    @property
+    def root(self) -> Path:
+        """The grid's folder."""
+        return self.config.folder
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the point's folder: a hash of its settings.
+
+        The order of a grid, its other points, and defaults that are spelt out do not matter.
+        """
+        return hashlib.sha256(self.settings.encode()).hexdigest()[:12]
+
+    @property
+    def settings(self) -> str:
+        """All settings that are not the default, as JSON; what sets one point apart from any."""
+        config = replace(self.config, **{name: _DEFAULT[name] for name in _NOT_SETTINGS})
+        seeds = config.seed_values()
+        config = replace(config, seeds=None if seeds is None else list(seeds))
+        settings = {
+            "model_class": type(config.model).__name__,
+            **_beside_defaults(plain(config), plain(_default_like(config))),
+        }
+        return json.dumps(settings, sort_keys=True, ensure_ascii=False)
+
+    def as_job(self) -> JobConfig:
+        """Return the config with its own folder inside the grid's."""
+        return replace(self.config, output_root=str(self.root), name=self.folder_name)
+
+
+def _default_like(config: JobConfig) -> JobConfig:
+    return JobConfig(table="", model=type(config.model)())
+
+
+def _beside_defaults(value: Any, default: Any) -> Any:
+    """Return what of a nested config differs from the defaults."""
+    if isinstance(value, dict) and isinstance(default, dict):
+        return {
+            key: _beside_defaults(item, default.get(key))
+            for key, item in value.items()
+            if item != default.get(key)
+        }
+    return value
+
+
+def worst(exit_codes: Sequence[int]) -> int:
+    """Return the most severe exit code; 1, a bug, outdoes all."""
+    return max(exit_codes, key=lambda c: SEVERITY.index(c) if c in SEVERITY else len(SEVERITY))
+
+
+def refuse_job(root: Path) -> None:
+    """Raise `FolderError` where a grid would go into a job's folder."""
+    if JobFolder(root).is_job():
+        raise FolderError(
+            f"{root} is a job and cannot become a grid. Choose another name= for the grid."
+        )
+
+
+def record_points(root: Path, points: Sequence[Point]) -> None:
+    """Add points to the grid's sweep.parquet, making the folder where it is missing.
+
+    Raises `FolderError` where the folder is a job.
+    """
+    refuse_job(root)
+    path = root / GRID_FILE
+    known = {row["folder"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
+    rows = {
+        point.folder_name: {
+            "folder": point.folder_name,
+            "overrides": point.label,
+            "settings": point.settings,
+            **point.overrides,
+        }
+        for point in points
+    }
+    if all(name in known for name in rows):
+        return
+    merged = {**known, **rows}
+    names = ["folder", "overrides", "settings"]
+    names += sorted({name for row in merged.values() for name in row} - set(names))
+    arrays = [pa.array([row.get(name) for row in merged.values()], pa.string()) for name in names]
+    table = pa.Table.from_arrays(arrays, names=names)
+    with opening_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    with sealed_parquet(path, table.schema, {}) as writer:
+        writer.write_table(table)
+
+
+def label_of(folder: Path) -> str | None:
+    """Return the combination that a folder of a grid is, in one line; None for any other folder."""
+    place = folder.resolve()
+    path = place.parent / GRID_FILE
+    if not path.is_file():
+        return None
+    points = pq.read_table(path, columns=["folder", "overrides"]).to_pylist()
+    return next((point["overrides"] for point in points if point["folder"] == place.name), None)

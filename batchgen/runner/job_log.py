@@ -1,0 +1,50 @@
+"""The log of a job, .batchgen/log.txt: appended by every start, times in UTC."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from pathlib import Path
+
+from batchgen.storage.atomic import storage_errors
+
+
+class _JobLog(logging.FileHandler):
+    """The log of a job; on a full disk it falls silent, for the job has its own say there."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Drop what cannot be written."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file itself, never what a link in its place points to."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        descriptor = os.open(self.baseFilename, flags, 0o644)
+        return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Append batchgen's messages to a file, times in UTC."""
+    with storage_errors(path):
+        handler = _JobLog(path, encoding="utf-8", errors="backslashreplace")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger("batchgen")
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()

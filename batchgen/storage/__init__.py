@@ -1,0 +1,7 @@
+"""A job's folder and the files in it: whole or not at all, one process at a time.
+
+atomic  files that appear whole or not at all, and why one cannot be written
+hashes  SHA-256 of large files, computed once
+folder  every path of a job
+lock    one process at a time in a job's folder
+"""

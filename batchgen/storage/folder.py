@@ -1,0 +1,184 @@
+"""Every path of a job's folder, and what its job.json and status.json say."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchgen.errors import FolderError
+from batchgen.storage.atomic import opening_errors, write_atomically
+
+GRID_FILE = "sweep.parquet"
+"""What marks a folder as a grid of jobs."""
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path:
+    - metadata.parquet
+    - images/**
+---
+
+# Images made by batchgen
+
+`metadata.parquet` has a row for each image: `file_name` is its path, `text` its prompt. `job.json`
+says how they were made.
+
+    from datasets import load_dataset
+    images = load_dataset("imagefolder", data_dir=".", split="train")
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """The folder of one job; knows every path in it."""
+
+    root: Path
+
+    @property
+    def job_json(self) -> Path:
+        """Identity of the job: config, model, table and versions of the last start."""
+        return self.root / "job.json"
+
+    @property
+    def metadata(self) -> Path:
+        """Finished images, compacted."""
+        return self.root / "metadata.parquet"
+
+    @property
+    def failures(self) -> Path:
+        """Images that failed and were not made since; absent where there is none."""
+        return self.root / "failures.parquet"
+
+    @property
+    def card(self) -> Path:
+        """The dataset card."""
+        return self.root / "README.md"
+
+    @property
+    def status_json(self) -> Path:
+        """Progress and heartbeat of the running or the last start."""
+        return self.root / "status.json"
+
+    @property
+    def report(self) -> Path:
+        """Pictures of the whole job, for people; no row names them, so no dataset holds them."""
+        return self.root / "report"
+
+    @property
+    def hidden(self) -> Path:
+        """What only batchgen reads."""
+        return self.root / ".batchgen"
+
+    @property
+    def journals(self) -> Path:
+        """Commits that are not in a part yet."""
+        return self.hidden / "journals"
+
+    @property
+    def parts(self) -> Path:
+        """Sealed metadata files that are not in metadata.parquet yet."""
+        return self.hidden / "parts"
+
+    @property
+    def lock(self) -> Path:
+        """Who is at work here."""
+        return self.hidden / "lock"
+
+    @property
+    def log(self) -> Path:
+        """Messages of all starts, times in UTC."""
+        return self.hidden / "log.txt"
+
+    def crash_note(self, run_id: str) -> Path:
+        """Where a start that dies of a fatal signal leaves its stack; absent after a plain kill."""
+        return self.hidden / f"crash-{run_id}.txt"
+
+    def image_name(self, number: int, image_index: int, suffix: str) -> str:
+        """Return an image's path relative to the folder; digits only, ten thousand a folder.
+
+        Words in the path would make the ImageFolder reader of `datasets` guess at splits.
+        """
+        return f"images/{number // 10_000:05d}/{number:09d}-{image_index}.{suffix}"
+
+    @staticmethod
+    def image_number(name: str) -> int | None:
+        """Return the number in a name that `image_name` gave, None for any other."""
+        found = re.fullmatch(r"images/\d{5,14}/(\d{9,18})-\d+\.[a-z]+", name, re.ASCII)
+        return int(found[1]) if found else None
+
+    def create(self) -> None:
+        """Make the folder and those in it, where missing; harmless beside another start."""
+        with opening_errors(self.root):
+            self.journals.mkdir(parents=True, exist_ok=True)
+            self.parts.mkdir(exist_ok=True)
+
+    def write_card(self) -> None:
+        """Write the dataset card, unless there is one; the caller holds the lock."""
+        if not self.card.exists():
+            write_atomically(self.card, _CARD.encode())
+
+    def refuse_unless_job(self) -> None:
+        """Raise `FolderError` if something else than a job, or nothing yet, is here."""
+        for path in (self.root, *self.root.parents):
+            if path.exists() and not path.is_dir():
+                raise FolderError(
+                    f"{path} is a file, and a folder is needed there. "
+                    "Choose another name= or output_root=."
+                )
+        if (self.root / GRID_FILE).exists():
+            raise FolderError(
+                f"{self.root} is a grid of jobs ({GRID_FILE} is in it) and cannot become one job. "
+                "Choose another name=, or go on with the grid: batchgen run -m ..."
+            )
+        foreign = [p.name for p in self.root.glob("*")] if self.root.is_dir() else []
+        if foreign and not self.is_job():
+            raise FolderError(
+                f"{self.root} holds files that no job put there, {min(foreign)!r} for one. "
+                "Choose another name= or output_root=."
+            )
+
+    def is_job(self) -> bool:
+        """Whether a job has been started here."""
+        return self.hidden.is_dir() or self.job_json.is_file()
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return what job.json says, None where there is none yet."""
+        try:
+            content = json.loads(self.job_json.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise FolderError(
+                f"{self.job_json} cannot be read ({error}). Move it away to go on; the images are "
+                "then compared by their own metadata."
+            ) from error
+        if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
+            raise FolderError(
+                f"{self.job_json} was not written by batchgen. Move it away to go on; the images "
+                "are then compared by their own metadata."
+            )
+        return content
+
+    def write_json(self, path: Path, content: dict[str, Any]) -> None:
+        """Replace one of the folder's JSON files."""
+        text = json.dumps(content, ensure_ascii=False, indent=2)
+        write_atomically(path, text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def jobs_in(root: Path) -> list[JobFolder]:
+    """Return the job that a folder is, or the jobs below it, ordered by path.
+
+    Raises `FolderError` where there is none.
+    """
+    if (root / "job.json").is_file():
+        return [JobFolder(root)]
+    folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
+    if not folders:
+        raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
+    return folders

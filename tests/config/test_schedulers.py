@@ -1,0 +1,107 @@
+"""The names of the schedulers: many spellings, one meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchgen.config.sampling import SamplingConfig, TimestepSpacing
+from batchgen.config.schedulers import (
+    OWN_SPACING,
+    REFUSED,
+    SCHEDULERS,
+    canonical,
+    scheduler_problem,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("EulerDiscreteScheduler", "euler"),
+        ("EulerAncestralDiscreteScheduler", "euler_ancestral"),
+        ("DPMSolverMultistepScheduler", "dpmpp_2m"),
+        ("LCMScheduler", "lcm"),
+        ("DPM++ 2M Karras", "dpmpp_2m_karras"),
+        ("dpm++ 2m sde karras", "dpmpp_2m_sde_karras"),
+        ("Euler a", "euler_ancestral"),
+        ("euler_a", "euler_ancestral"),
+        ("PLMS", "pndm"),
+        ("DPM2 a Karras", "kdpm2_ancestral_karras"),
+        ("uni_pc", "unipc"),
+        (" TCD ", "tcd"),
+    ],
+)
+def test_a_scheduler_goes_by_many_names(name: str, meant: str) -> None:
+    """Diffusers' classes, the labels of web UIs, and short names, in any case."""
+    assert canonical(name) == meant
+
+
+def test_no_two_schedulers_share_a_name() -> None:
+    """Every canonical name and every label is its own; a class means the first it builds."""
+    for name, scheduler in SCHEDULERS.items():
+        assert canonical(name) == canonical(scheduler.label) == name
+        assert all(canonical(alias) == name for alias in scheduler.aliases)
+        assert SCHEDULERS[canonical(scheduler.class_name)].class_name == scheduler.class_name
+
+
+def test_what_is_offered_is_not_refused() -> None:
+    """And a reason has a name that nothing else answers to."""
+    assert all(scheduler_problem(name) is None for name in SCHEDULERS)
+    assert all(canonical(name) == name for name in REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("DPMSolverSDEScheduler", "draws noise that does not repeat"),
+        ("DPM++ SDE Karras", "draws noise that does not repeat"),
+        ("deis", "fails on MindSpore 2.7.1"),
+        ("EDMEulerScheduler", "is not for SDXL's noise schedule"),
+        ("DPM++ 2S a", "dpmpp_singlestep is close"),
+    ],
+)
+def test_a_scheduler_that_is_not_offered_is_refused_with_the_reason(name: str, reason: str) -> None:
+    """People ask for these by name, and should not have to guess."""
+    (problem,) = SamplingConfig(scheduler=name).problems()
+    assert problem.startswith(f"sampling.scheduler={name!r} is not offered: it ")
+    assert reason in problem
+
+
+def test_an_unknown_scheduler_is_answered_with_all_there_are() -> None:
+    """Any of the names may be copied."""
+    (problem,) = SamplingConfig(scheduler="eulr").problems()
+    assert problem == f"sampling.scheduler='eulr' is not one of {', '.join(SCHEDULERS)}."
+
+
+def test_the_spelling_of_a_scheduler_changes_no_config() -> None:
+    """So it changes no fingerprint and no folder of a grid."""
+    assert SamplingConfig(scheduler="DPM++ 2M Karras") == SamplingConfig(
+        scheduler="dpmpp_2m_karras"
+    )
+
+
+def test_the_page_on_sampling_has_every_name() -> None:
+    """One line of its table each, in their order."""
+    page = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.endswith("|") and "Scheduler` |" in line]
+    for line, (name, scheduler) in zip(lines, SCHEDULERS.items(), strict=True):
+        aliases = ", ".join(f"`{alias}`" for alias in scheduler.aliases)
+        assert line == (f"| `{name}` | {scheduler.label} | `{scheduler.class_name}` | {aliases} |")
+
+
+def test_a_spacing_without_effect_is_refused() -> None:
+    """Nothing is recorded that did not happen."""
+    given = SamplingConfig(scheduler="lcm", timestep_spacing=TimestepSpacing.trailing)
+    (problem,) = given.problems()
+    assert "has no effect on lcm" in problem
+    assert not list(SamplingConfig(timestep_spacing=TimestepSpacing.trailing).problems())
+
+
+def test_the_page_on_sampling_names_the_schedulers_without_spacing() -> None:
+    """In the order of the table."""
+    page = (Path(__file__).parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    names = [f"`{name}`" for name in OWN_SPACING]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    assert f"no effect on {listed}," in " ".join(page.split())

@@ -1,0 +1,82 @@
+"""`batchgen verify`, and the repair of what it finds."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import RunJob, WritePrompts
+
+from batchgen.errors import FolderError, JobInUse
+from batchgen.ledger.verification import repair, verify
+from batchgen.storage.folder import JobFolder
+from batchgen.storage.lock import FolderLock
+
+
+@pytest.fixture
+def job(prompts: WritePrompts, run_job: RunJob, folder: JobFolder) -> JobFolder:
+    """Return a finished job of four images."""
+    prompts(4)
+    run_job()
+    return folder
+
+
+def image(job: JobFolder, row: int) -> str:
+    """Return the path of a row's image in the folder."""
+    return job.image_name(row, 0, "png")
+
+
+def test_a_whole_job_is_clean(job: JobFolder) -> None:
+    """Every row has its bytes, every image its row."""
+    findings = verify(job)
+    assert findings.is_clean
+    assert list(findings.lines()) == ["4 images, all well"]
+
+
+def test_missing_altered_and_orphaned_images_are_named(job: JobFolder) -> None:
+    """Nothing is changed by looking."""
+    (job.root / image(job, 0)).unlink()
+    with (job.root / image(job, 1)).open("ab") as file:
+        file.write(b"x")
+    orphan = job.root / "images/00000/000000099-0.png"
+    orphan.write_bytes(b"x")
+    findings = verify(job)
+    assert [name for _, name in findings.missing] == [image(job, 0)]
+    assert [name for _, name in findings.altered] == [image(job, 1)]
+    assert findings.orphans == [orphan]
+    assert orphan.exists()
+
+
+def test_repair_makes_room_for_the_next_start(job: JobFolder, run_job: RunJob) -> None:
+    """What was missing or altered is made again, what has no row is put aside."""
+    before = (job.root / image(job, 1)).read_bytes()
+    (job.root / image(job, 0)).unlink()
+    (job.root / image(job, 1)).write_bytes(b"x")
+    (job.root / "images/00000/000000099-0.png").write_bytes(b"orphan")
+    repair(job)
+    assert verify(job).n_images == 2
+    assert run_job().n_made == 2
+    assert verify(job).is_clean
+    assert (job.root / image(job, 1)).read_bytes() == before
+    removed = [path.read_bytes() for path in (job.hidden / "removed").rglob("*.png")]
+    assert sorted(removed) == [b"orphan", b"x"]
+
+
+def test_a_sealed_file_that_does_not_open_is_put_aside(job: JobFolder, run_job: RunJob) -> None:
+    """Its images lose their rows and are made again; nothing is deleted."""
+    job.metadata.write_bytes(job.metadata.read_bytes()[:100])
+    assert verify(job).broken == [job.metadata]
+    repair(job)
+    assert len(list((job.hidden / "removed").rglob("*.parquet"))) == 1
+    assert run_job().n_made == 4
+    assert verify(job).is_clean
+
+
+def test_a_job_at_work_is_not_judged(job: JobFolder) -> None:
+    """Images in flight would look like orphans."""
+    with FolderLock(job.lock), pytest.raises(JobInUse):
+        verify(job)
+
+
+def test_what_is_no_job_is_refused(folder: JobFolder) -> None:
+    """There is nothing to verify."""
+    with pytest.raises(FolderError, match="no job's folder"):
+        verify(folder)

@@ -1,0 +1,73 @@
+"""`batchgen status`, from files alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from conftest import RunJob, WritePrompts
+
+from batchgen.config.models import FakeModel
+from batchgen.errors import FolderError
+from batchgen.report.status import overview
+from batchgen.storage.folder import JobFolder
+
+
+def test_a_finished_job_says_what_failed_by_type(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """Done, failed, left, and the kinds of errors."""
+    prompts(4)
+    run_job(model=FakeModel(fail_rows=[2]))
+    first, second = overview(folder.root)
+    assert "finished" in first
+    assert "3/4 images, 1 failed, 0 to go" in first
+    assert second == "  1 failed with ImageError"
+
+
+def test_all_jobs_under_a_folder_are_listed(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """With no folder named, those under the output folder."""
+    prompts(1)
+    run_job()
+    run_job(name="other")
+    lines = list(overview(None, folder.root.parent))
+    assert [line.partition(":")[0] for line in lines] == [
+        str(folder.root.parent / "other"),
+        str(folder.root),
+    ]
+
+
+def test_a_job_without_a_heartbeat_has_died(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """Its last word was that it runs, an hour ago."""
+    prompts(1)
+    run_job()
+    status = json.loads(folder.status_json.read_text())
+    hour_ago = datetime.now(timezone.utc) - timedelta(hours=1)
+    folder.status_json.write_text(
+        json.dumps({**status, "state": "running", "heartbeat": hour_ago.isoformat()})
+    )
+    (line,) = overview(folder.root)
+    assert "died while running, last heartbeat 3600 s ago; the same command goes on" in line
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"state": 5}', '{"heartbeat": "x"}'])
+def test_a_broken_status_is_a_line_not_a_traceback(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder, content: str
+) -> None:
+    """Other jobs are still listed."""
+    prompts(1)
+    run_job()
+    folder.status_json.write_text(content)
+    (line,) = overview(folder.root)
+    assert "status.json cannot be read" in line
+
+
+def test_a_folder_without_jobs_is_refused(folder: JobFolder) -> None:
+    """There is nothing to tell of."""
+    with pytest.raises(FolderError, match="holds no job"):
+        list(overview(folder.root))

@@ -1,0 +1,66 @@
+"""Files that are there whole or not at all, and errors that say why not."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from batchgen.errors import StorageError
+from batchgen.storage.atomic import existing_parent, storage_errors, write_atomically
+
+
+def full_disk(_: int) -> None:
+    """Stand in for `os.fsync` on a disk without room."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
+    """The new content is there, and nothing beside it."""
+    path = tmp_path / "a.json"
+    path.write_bytes(b"a long old content")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failed_write_leaves_the_old_file_and_no_debris(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up costs the new content only."""
+    path = tmp_path / "a.json"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageError):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_full_disk_is_named_with_its_free_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the file, the cause, what is free and what to do."""
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(StorageError, match=r"a\.png: No space left .*bytes are free.*make room"):
+        write_atomically(tmp_path / "a.png", b"x")
+
+
+def test_write_into_a_missing_folder_names_the_path(tmp_path: Path) -> None:
+    """No folder is made on the way."""
+    with pytest.raises(StorageError, match=r"gone/a\.png: No such file"):
+        write_atomically(tmp_path / "gone" / "a.png", b"x")
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    """Only what the operating system says of the disk is a storage error."""
+    with pytest.raises(ZeroDivisionError), storage_errors(tmp_path):
+        _ = 1 / 0
+
+
+def test_existing_parent_is_the_nearest_folder_there_is(tmp_path: Path) -> None:
+    """A path that is to come lies on the file system of its nearest folder."""
+    assert existing_parent(tmp_path) == tmp_path
+    assert existing_parent(tmp_path / "a" / "b" / "c") == tmp_path
