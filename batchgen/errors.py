@@ -24,6 +24,9 @@
 Anything else that escapes is a bug and is shown with its traceback.
 """
 
+NOT_ALL_WELL = 3
+"""Exit code of a command that did its work and found something wrong."""
+
 
 class BatchgenError(Exception):
     """Base of all errors that are batchgen's to report; the message is for the user."""

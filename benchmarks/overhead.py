@@ -20,8 +20,9 @@ import batchgen
 from batchgen.config.job import DeviceConfig, DeviceKind, ImagesConfig
 from batchgen.config.models import FakeModel
 from batchgen.images import image_file
-from batchgen.pipelines.base import load
-from batchgen.plan.batches import Image, Settings
+from batchgen.images.parameters import parameters_text
+from batchgen.pipelines.factory import load
+from batchgen.plan.requests import ImageRequest, Settings
 
 SIZE = 1024
 
@@ -35,9 +36,9 @@ def in_line(folder: Path, n_images: int, latency_s: float) -> float:
         writer = csv.writer(file)
         for row in range(n_images):
             settings = Settings(f"prompt {row}", None, "", row, 20, 7.5, SIZE, SIZE, "euler")
-            image = Image(str(row), row, 0, settings, "", row, True, {})
+            image = ImageRequest(str(row), row, 0, settings, "", row, True, {})
             picture = pipeline.generate([image]).pictures[0]
-            text = image_file.parameters_text(settings, "fake", "fake-1")
+            text = parameters_text(settings, "fake", "fake-1")
             saved = image_file.save(folder / f"{row}.png", picture.pixels, text, ImagesConfig())
             writer.writerow([row, settings.prompt, saved.file_sha256])
     return time.perf_counter() - started

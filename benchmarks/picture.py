@@ -12,8 +12,8 @@ import sys
 
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
-from batchgen.pipelines.base import load
-from batchgen.plan.batches import Image, Settings
+from batchgen.pipelines.factory import load
+from batchgen.plan.requests import ImageRequest, Settings
 
 WANTED_S = 10.0
 
@@ -25,7 +25,9 @@ def main() -> int:
     for seed in range(6):
         prompt = "a large red circle on a white background"
         settings = Settings(prompt, None, "", seed, 20, 7.5, 128, 128, "euler")
-        image = Image(str(seed), seed, 0, settings, "0" * 16, seed, is_pending=True, carried={})
+        image = ImageRequest(
+            str(seed), seed, 0, settings, "0" * 16, seed, is_pending=True, carried={}
+        )
         made = pipeline.generate([image])
         times.append(made.encode_s + made.denoise_s + made.decode_s)
     median = statistics.median(times[1:])

@@ -23,8 +23,8 @@ from batchgen.config.names import config_from
 from batchgen.ledger.records import Record
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
-from batchgen.pipelines.base import load
-from batchgen.plan.batches import Image, Settings
+from batchgen.pipelines.factory import load
+from batchgen.plan.requests import ImageRequest, Settings
 from batchgen.runner.start import JobResult
 from batchgen.storage.folder import JobFolder
 
@@ -252,7 +252,7 @@ def open_ledger(folder: JobFolder) -> OpenLedger:
     return open_
 
 
-def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> Image:
+def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> ImageRequest:
     """Return the first image of row n, 64 pixels high."""
     settings = Settings(
         prompt=f"prompt {n}",
@@ -265,7 +265,7 @@ def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> Image:
         height=64,
         scheduler="euler",
     )
-    return Image(
+    return ImageRequest(
         row_key=f"k{n}",
         row_index=n,
         image_index=0,

@@ -2,5 +2,15 @@
 
 arguments  the commands and their arguments
 compose    from overrides to `JobConfig`s; the only user of hydra
-main       the commands
+messages   what the commands say of errors
+points     the points of a grid
+run        make the images of a table, or go on making them
+plan       check everything and count, without making anything
+status     how jobs are doing
+verify     read every byte of a job and say what is wrong
+report     contact sheets
+repro      make an image again and compare
+doctor     what is wrong with this machine, or with a log
+download   fetch the files of a job's model and adapters
+main       a command line in, an exit code out
 """

@@ -1,4 +1,6 @@
 """Image files: encoding, the settings inside, blank pictures.
 
-image_file  all three
+blank       black, of one colour, not finite
+parameters  the text of the settings
+image_file  encoding and writing
 """

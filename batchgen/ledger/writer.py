@@ -67,6 +67,18 @@ class Ledger:
         of_run = self.run_id if run_id is None else run_id
         self.record({"type": "suspect", "keys": keys, "run_id": of_run, "reason": reason})
 
+    def fail(self, failure: Record) -> None:
+        """Note that an image could not be made; `failure` is its row of failures.parquet."""
+        self.record({"type": "fail", "failure": failure})
+
+    def rung(self, size: str, rung: str) -> None:
+        """Note the rung of the memory ladder that worked for a size, such as 1024x768."""
+        self.record({"type": "rung", "size": size, "rung": rung})
+
+    def reset(self) -> None:
+        """Forget all failures and suspects."""
+        self.record({"type": "forgive"})
+
     def record(self, event: Event, *, durable: bool = True) -> None:
         """Write an event to the journal and take it in; seal the journal when it is long."""
         with self._lock:

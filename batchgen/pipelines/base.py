@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen.adapters.adapter import Adapter
-from batchgen.config.job import DeviceConfig, DeviceKind
-from batchgen.config.models import FakeModel, ModelConfig
-from batchgen.plan.batches import Image
+from batchgen.plan.requests import ImageRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +77,10 @@ class Pipeline(Protocol):
     vae_is_float32: bool
     """Whether the VAE computes in float32 anyhow, so that `Decoding.float32` changes nothing."""
 
-    def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
+    def generate(self, images: Sequence[ImageRequest], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch."""
         ...
 
     def close(self) -> None:
         """Give the device's memory back; no call follows."""
         ...
-
-
-def load(
-    model: ModelConfig,
-    device: DeviceConfig,
-    kind: DeviceKind,
-    adapters: Mapping[str, Adapter] = NO_ADAPTERS,
-) -> Pipeline:
-    """Load a model onto `kind`, which is `ascend` or `cpu`, and return it ready to generate.
-
-    `adapters` are all that images may name; each is loaded when the first one does.
-
-    Takes seconds to minutes, and imports mindspore for every model but `fake`.
-    """
-    if isinstance(model, FakeModel):
-        from batchgen.pipelines.fake import FakePipeline
-
-        return FakePipeline(model)
-    from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
-
-    return SdxlPipeline(model, device, kind, adapters)

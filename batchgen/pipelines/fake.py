@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 from batchgen.config.models import FakeModel
 from batchgen.errors import DeviceOutOfMemory, ImageError
 from batchgen.pipelines.base import PLAIN, Decoding, Generation, Picture
-from batchgen.plan.batches import Batch, Image
+from batchgen.plan.requests import Batch, ImageRequest
 
 _COARSE = 8
 _GRAIN = 24
@@ -30,7 +30,7 @@ class FakePipeline:
         self._model = model
         self._shapes: set[tuple[int, int, int]] = set()
 
-    def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
+    def generate(self, images: Sequence[ImageRequest], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch, or the fault that is asked for."""
         started = time.perf_counter()
         self._break(images)
@@ -57,7 +57,7 @@ class FakePipeline:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _break(self, images: Sequence[Image]) -> None:
+    def _break(self, images: Sequence[ImageRequest]) -> None:
         model, rows = self._model, {image.row_index for image in images}
         if model.oom_above_batch is not None and len(images) > model.oom_above_batch:
             raise DeviceOutOfMemory(
@@ -72,7 +72,7 @@ class FakePipeline:
         if bad:
             raise ImageError(f"row {bad[0]} fails (model.fail_rows)")
 
-    def _picture(self, image: Image, salt: str, decoding: Decoding) -> Picture:
+    def _picture(self, image: ImageRequest, salt: str, decoding: Decoding) -> Picture:
         model, row = self._model, image.row_index
         pixels = _pixels(image, salt)
         is_nan = row in model.nan_rows or (row in model.nan_until_float32 and not decoding.float32)
@@ -81,7 +81,7 @@ class FakePipeline:
         return Picture(pixels=pixels, is_finite=not is_nan)
 
 
-def _pixels(image: Image, salt: str) -> NDArray[np.uint8]:
+def _pixels(image: ImageRequest, salt: str) -> NDArray[np.uint8]:
     """Return (height, width, 3) uint8 that depend on the settings, the seed and the salt only."""
     settings = image.settings
     digest = hashlib.sha256(repr((settings, salt)).encode("utf-8", "surrogatepass")).digest()

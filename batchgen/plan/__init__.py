@@ -2,6 +2,7 @@
 
 fingerprint  stable hashes over columns: keys, seeds, fingerprints
 lora_column  the adapters of each row in one form, and their identity
+requests     the settings of an image, a request for it, a batch of them
 batches      rows -> images -> batches
 backlog      what is left to make, and the second pass over the table that makes batches of it
 scan         the first pass: the whole table validated, and held against what is finished

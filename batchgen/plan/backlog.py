@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
 from batchgen.plan.batches import (
-    Batch,
-    Image,
     ImageColumns,
     chunk_rows,
     cut,
@@ -27,6 +25,7 @@ from batchgen.plan.batches import (
     window_rows,
 )
 from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
+from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.table import Rows, Table
 
 _NUMBER_STRIDE = 10**9
@@ -90,7 +89,7 @@ class Backlog:
     """Finished images whose row is no longer in the table."""
     n_changed: int = 0
     """Finished images whose settings or environment are not the ones asked for."""
-    changed: list[Image] = field(default_factory=list)
+    changed: list[ImageRequest] = field(default_factory=list)
     """The first few of them, as they would be made now."""
     pending: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     """(n images of the whole table,)"""
@@ -148,7 +147,7 @@ def batches(
     if first_window is None:
         return
     window = window_rows(config)
-    alone: list[Image] = []
+    alone: list[ImageRequest] = []
     aside_keys = hashed_keys({**aside.retries, **aside.failed})
     chunks = table.chunks(first_window * window, chunk_rows(config))
     for rows in whole_windows(chunks, window):
@@ -217,7 +216,7 @@ def _images(
     positions: NDArray[np.int64],
     config: JobConfig,
     backlog: Backlog,
-) -> list[Image]:
+) -> list[ImageRequest]:
     images = materialised(rows, columns, positions, config)
     return [replace(image, number=backlog.number(image.row_index)) for image in images]
 

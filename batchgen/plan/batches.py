@@ -30,10 +30,10 @@ from batchgen.plan.fingerprint import (
     fingerprints,
     image_keys,
     settings_hashes,
-    text_hash,
     text_hashes,
 )
 from batchgen.plan.lora_column import identified, lora_texts
+from batchgen.plan.requests import ImageRequest, Settings
 from batchgen.table import Rows
 
 _WINDOW_BATCHES = 64
@@ -43,85 +43,6 @@ _SHARED = (
     "lora",
 )  # fmt: skip
 """What rows may differ in and a call of the pipeline shares."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The resolved settings of one image: all that shapes it, next to the model."""
-
-    prompt: str
-    prompt_2: str | None
-    """For the second text encoder; None is `prompt` there too."""
-    negative_prompt: str
-    seed: int
-    """In [0, 2**63)."""
-    steps: int
-    guidance_scale: float
-    """Guidance is off at 1 and below."""
-    width: int
-    """Pixels, a multiple of 8."""
-    height: int
-    scheduler: str
-    """A key of `schedulers.SCHEDULERS`."""
-    timestep_spacing: str = "model"
-    """A value of `sampling.TimestepSpacing`."""
-    guidance_rescale: float = 0.0
-    """In [0, 1]; 0 is off."""
-    cfg_cutoff: float = 1.0
-    """Share of the steps with guidance, above 0."""
-    clip_skip: int = 0
-    """Layers of the text encoders left out, counted from the last but one."""
-    long_prompt: str = "cut"
-    """A value of `sampling.LongPrompt`."""
-    weighting: bool = False
-    """Whether `(word:1.2)` in a prompt is a weight."""
-    lora: str = ""
-    """Adapters and their weights in the form of `lora.canonical`; empty without any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One picture to be: a row, an image index, and its resolved settings."""
-
-    row_key: str
-    row_index: int
-    image_index: int
-    settings: Settings
-    fingerprint: str
-    """16 hexadecimal digits: the settings and the model's identity."""
-    number: int
-    """The number in the file name: the row index, unless that belongs to another key."""
-    is_pending: bool
-    """False for a finished neighbour that is made again to keep the batch as it was."""
-    carried: dict[str, Any]
-    """The table's own columns of the row, as Arrow scalars."""
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What identifies the image in its job."""
-        return self.row_key, self.image_index
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Images denoised together; they agree in all that a call of the pipeline shares."""
-
-    images: tuple[Image, ...]
-
-    @property
-    def batch_id(self) -> str:
-        """The make-up of the batch in 16 hexadecimal digits: who is in it, in which place."""
-        return as_hex(text_hash(",".join(image.fingerprint for image in self.images)))
-
-    @property
-    def pending(self) -> tuple[Image, ...]:
-        """The images whose pictures are wanted."""
-        return tuple(image for image in self.images if image.is_pending)
-
-    def halves(self) -> tuple[Batch, Batch]:
-        """Split a batch of two or more, to find which image breaks it."""
-        middle = (len(self.images) + 1) // 2
-        return Batch(self.images[:middle]), Batch(self.images[middle:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +197,7 @@ def materialised(
     columns: ImageColumns,
     positions: Sequence[int] | NDArray[np.int64],
     config: JobConfig,
-) -> list[Image]:
+) -> list[ImageRequest]:
     """Return chosen images of a chunk as objects, all pending and numbered by their rows."""
     settings = resolved(rows, config)
     images = []
@@ -287,7 +208,7 @@ def materialised(
             **{name: settings[name][row].as_py() for name in Settings.__slots__ if name != "seed"},
         )
         images.append(
-            Image(
+            ImageRequest(
                 row_key=settings["row_key"][row].as_py(),
                 row_index=rows.first_index + row,
                 image_index=int(columns.image_index[position]),

@@ -8,7 +8,13 @@ from numpy.typing import NDArray
 from batchgen.config.job import JobConfig, OnChange
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, whole_windows
-from batchgen.plan.batches import ImageColumns, chunk_rows, image_columns, materialised, window_rows
+from batchgen.plan.batches import (
+    ImageColumns,
+    chunk_rows,
+    image_columns,
+    materialised,
+    window_rows,
+)
 from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.table import Rows, Table
 

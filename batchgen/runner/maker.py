@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.faults.diagnosis import with_cure
-from batchgen.images.image_file import blank_reason
+from batchgen.images.blank import blank_reason
 from batchgen.pipelines.base import Generation, Picture, Pipeline
-from batchgen.plan.batches import Batch, Image
+from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.runner.memory_ladder import Rung
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Call:
 class Made:
     """A picture, and the call it came from."""
 
-    image: Image
+    request: ImageRequest
     position: int
     """Its place in the batch, from 0."""
     call: Call
@@ -57,7 +57,7 @@ class Made:
 class Failed:
     """An image that could not be made, alone or in a batch of `batch_size`."""
 
-    image: Image
+    request: ImageRequest
     error: BaseException
     batch_size: int
 
@@ -87,7 +87,7 @@ class Maker:
         *,
         is_tiled: Callable[[int, int], bool],
         on_rung: Callable[[str, Rung], None],
-        around: Callable[[Sequence[Image]], AbstractContextManager[None]],
+        around: Callable[[Sequence[ImageRequest]], AbstractContextManager[None]],
     ) -> None:
         self._pipeline = pipeline
         self._rungs = rungs
@@ -103,14 +103,14 @@ class Maker:
         """
         if not batch.pending:
             return
-        settings = batch.images[0].settings
+        settings = batch.requests[0].settings
         rung = self._rungs.get(_size(batch), Rung())
         if self._is_tiled(settings.width, settings.height):
             rung = replace(rung, tiling=True)
-        most = rung.max_batch or len(batch.images)
-        if len(batch.images) > most:
-            for at in range(0, len(batch.images), most):
-                yield from self.make(Batch(batch.images[at : at + most]))
+        most = rung.max_batch or len(batch.requests)
+        if len(batch.requests) > most:
+            for at in range(0, len(batch.requests), most):
+                yield from self.make(Batch(batch.requests[at : at + most]))
             return
         outcomes = self._tried(batch, rung)
         if isinstance(outcomes, DeviceOutOfMemory):
@@ -130,11 +130,13 @@ class Maker:
             return error
 
     def _climb(self, batch: Batch, rung: Rung, error: DeviceOutOfMemory) -> Iterator[Made | Failed]:
-        size, above = _size(batch), rung.next(len(batch.images))
+        size, above = _size(batch), rung.next(len(batch.requests))
         if above is None:
-            yield from (Failed(image, error, len(batch.images)) for image in batch.pending)
+            yield from (Failed(image, error, len(batch.requests)) for image in batch.pending)
             return
-        logger.warning("out of memory at %s with %d images; now %s", size, len(batch.images), above)
+        logger.warning(
+            "out of memory at %s with %d images; now %s", size, len(batch.requests), above
+        )
         self._rungs[size] = above
         has_worked = False
         for outcome in self.make(batch):
@@ -146,39 +148,41 @@ class Maker:
             self._rungs[size] = rung
 
     def _split(self, batch: Batch, error: Exception) -> Iterator[Made | Failed]:
-        if len(batch.images) == 1:
-            yield Failed(batch.images[0], error, 1)
+        if len(batch.requests) == 1:
+            yield Failed(batch.requests[0], error, 1)
             return
-        logger.warning("a batch of %d failed and is split: %s", len(batch.images), error)
+        logger.warning("a batch of %d failed and is split: %s", len(batch.requests), error)
         for half in batch.halves():
             yield from self.make(half)
 
     def _outcomes(self, batch: Batch, rung: Rung) -> list[Made | Failed]:
         """Make a batch, once more with the VAE in float32 where a picture came out blank."""
         first = self._call(batch, rung, float32=False)
-        blank = {i for i, image in enumerate(batch.images) if image.is_pending and _blank(first, i)}
+        blank = {
+            i for i, image in enumerate(batch.requests) if image.is_pending and _blank(first, i)
+        }
         second = first
         if blank and not self._pipeline.vae_is_float32:
             logger.warning("%d blank pictures; once more with the VAE in float32", len(blank))
             second = self._call(batch, rung, float32=True)
         return [
             self._outcome(image, position, second if position in blank else first)
-            for position, image in enumerate(batch.images)
+            for position, image in enumerate(batch.requests)
             if image.is_pending
         ]
 
     @staticmethod
-    def _outcome(image: Image, position: int, call: Call) -> Made | Failed:
+    def _outcome(image: ImageRequest, position: int, call: Call) -> Made | Failed:
         reason = _blank(call, position)
         if reason:
-            return Failed(image, BlankImage(reason), len(call.batch.images))
+            return Failed(image, BlankImage(reason), len(call.batch.requests))
         return Made(image, position, call)
 
     def _call(self, batch: Batch, rung: Rung, *, float32: bool) -> Call:
-        with self._around(batch.images):
+        with self._around(batch.requests):
             started = time.perf_counter()
-            generation = self._pipeline.generate(batch.images, rung.decoding(float32=float32))
-            latency_s = (time.perf_counter() - started) / len(batch.images)
+            generation = self._pipeline.generate(batch.requests, rung.decoding(float32=float32))
+            latency_s = (time.perf_counter() - started) / len(batch.requests)
         return Call(batch, generation, latency_s, rung, float32)
 
 
@@ -188,5 +192,5 @@ def _blank(call: Call, position: int) -> str | None:
 
 
 def _size(batch: Batch) -> str:
-    settings = batch.images[0].settings
+    settings = batch.requests[0].settings
     return f"{settings.width}x{settings.height}"

@@ -18,10 +18,11 @@ from batchgen.config.models import MODELS
 from batchgen.config.names import config_of_job
 from batchgen.errors import FolderError, ImageError
 from batchgen.images import image_file
+from batchgen.images.parameters import settings_of
 from batchgen.ledger.compaction import read_table
 from batchgen.model import weights
-from batchgen.pipelines import base
-from batchgen.plan.batches import Image, Settings
+from batchgen.pipelines.factory import load
+from batchgen.plan.requests import ImageRequest, Settings
 from batchgen.runner.identity import resolved_device
 from batchgen.runner.memory_ladder import Rung
 from batchgen.storage.folder import JobFolder
@@ -34,7 +35,7 @@ class Original:
     """What is to be made again."""
 
     path: Path
-    batch: list[Image]
+    batch: list[ImageRequest]
     position: int
     config: JobConfig
     rung: Rung
@@ -103,7 +104,7 @@ def _original_alone(path: Path) -> Original:
     if text is None:
         raise FolderError(f"{path} has no settings inside; only images batchgen made have them.")
     try:
-        settings, name = image_file.settings_of(text)
+        settings, name = settings_of(text)
     except ImageError as error:
         raise FolderError(f"{path}: {error}.") from error
     if name not in MODELS:
@@ -113,7 +114,7 @@ def _original_alone(path: Path) -> Original:
             f"{path} was made with adapters ({settings.lora}), and only its job knows their files: "
             "reproduce it in the job's folder."
         )
-    image = Image("0", 0, 0, settings, "", 0, True, {})
+    image = ImageRequest("0", 0, 0, settings, "", 0, True, {})
     return Original(
         path=path,
         batch=[image],
@@ -140,10 +141,10 @@ def _batch_of(
     return [row], 0, [note]
 
 
-def _image(row: dict[str, Any]) -> Image:
+def _image(row: dict[str, Any]) -> ImageRequest:
     names = [field.name for field in dataclasses.fields(Settings) if field.name != "prompt"]
     settings = Settings(prompt=row["text"], **{name: row[name] for name in names})
-    return Image(
+    return ImageRequest(
         row_key=row["row_key"],
         row_index=row["row_index"],
         image_index=row["image_index"],
@@ -158,7 +159,7 @@ def _image(row: dict[str, Any]) -> Image:
 def reproduce(original: Original) -> Comparison:
     """Make an image again and compare it with the one on disk. Loads the model."""
     config = original.config
-    pipeline = base.load(
+    pipeline = load(
         config.model,
         config.device,
         resolved_device(config),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from batchgen.images.image_file import RNG, Saved
+from batchgen.images.image_file import Saved
+from batchgen.images.parameters import RNG
 from batchgen.ledger.records import Record, encode_carried
-from batchgen.plan.batches import Image
+from batchgen.plan.requests import ImageRequest
 from batchgen.runner.maker import Failed, Made
 
 
@@ -15,12 +16,12 @@ def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
     """Return the row of a finished image; `of_job` brings what only the job knows."""
     call = made.call
     return {
-        **_settings(made.image),
+        **_settings(made.request),
         "token_count": made.picture.token_count,
         "truncated": made.picture.truncated,
         "batch_id": call.batch.batch_id,
         "batch_position": made.position,
-        "batch_size": len(call.batch.images),
+        "batch_size": len(call.batch.requests),
         "rung": str(call.rung),
         "vae_float32": call.vae_float32,
         "warm_up": call.generation.warm_up,
@@ -32,7 +33,7 @@ def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
         "pixel_sha256": saved.pixel_sha256,
         "file_sha256": saved.file_sha256,
         "created_at": _now_us(),
-        "carried": encode_carried(made.image.carried),
+        "carried": encode_carried(made.request.carried),
         **of_job,
     }
 
@@ -40,7 +41,7 @@ def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
 def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str) -> Record:
     """Return the row of failures.parquet for an image that could not be made."""
     return {
-        **_settings(failed.image),
+        **_settings(failed.request),
         "attempt": attempt,
         "is_final": is_final,
         "error_type": type(failed.error).__name__,
@@ -52,7 +53,7 @@ def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str)
     }
 
 
-def _settings(image: Image) -> Record:
+def _settings(image: ImageRequest) -> Record:
     settings = dataclasses.asdict(image.settings)
     return {
         "row_key": image.row_key,

@@ -72,7 +72,7 @@ class Saver:
                 try:
                     done.append((made, future.result()))
                 except ImageError as error:
-                    self._on_failed(Failed(made.image, error, len(made.call.batch.images)))
+                    self._on_failed(Failed(made.request, error, len(made.call.batch.requests)))
             if self._error is None and done:
                 self._commit(done)
         except BaseException as error:

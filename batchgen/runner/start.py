@@ -25,6 +25,7 @@ from batchgen.ledger.contents import read_contents
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines import base
+from batchgen.pipelines.factory import load
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
 from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import INSTANT_ROWS, Job, notes, set_aside
@@ -75,7 +76,7 @@ class PipelineCache:
         key = (job.config.model, job.config.device, job.device, job.adapters)
         if self._pipeline is None or self._key != key:
             self.close()
-            self._pipeline = base.load(*key)
+            self._pipeline = load(*key)
             self._key = key
         return self._pipeline
 
@@ -144,7 +145,7 @@ class _Start:
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
         self._ledger = Ledger(job.folder, run_id, schema(METADATA, table.carried))
         if job.config.retry.failed:
-            self._ledger.record({"type": "forgive"})
+            self._ledger.reset()
         self._aside = set_aside(self._ledger.facts, job.config)
         self._n_before = backlog.n_images - backlog.n_pending - backlog.n_failed
         self._progress = Progress(

@@ -13,12 +13,13 @@ from batchgen.config.job import ImageFormat
 from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, DeviceOutOfMemory, ProcessDied
 from batchgen.images import image_file
 from batchgen.images.image_file import Saved
+from batchgen.images.parameters import parameters_text
 from batchgen.ledger.records import Record
 from batchgen.ledger.state import Key
 from batchgen.ledger.writer import PART_ROWS, Ledger
 from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
-from batchgen.plan.batches import Batch, Image
+from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import Job
 from batchgen.runner.maker import Failed, Made, Maker
@@ -47,7 +48,7 @@ class Worker:
         self._stop = stop
         self._attempts: dict[Key, int] = dict(aside.retries)
         self._held: list[Failed] = []
-        self._again: list[Image] = []
+        self._again: list[ImageRequest] = []
         self._has_success = False
         self._in_flight: list[Key] = []
         self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang, stop.leave)
@@ -79,7 +80,7 @@ class Worker:
                 self._make(Batch((image,)), maker, saver)
             self._charge_held(maker)
 
-    def _withdraw(self, pending: Sequence[Image]) -> None:
+    def _withdraw(self, pending: Sequence[ImageRequest]) -> None:
         """Void what is committed of these images, then remove their files, of whatever format."""
         self._ledger.withdraw([image.key for image in pending])
         folder = self._job.folder
@@ -121,8 +122,8 @@ class Worker:
         for call in {
             id(one.call): one.call for one in made if one.call.generation.warm_up
         }.values():
-            n_images = len(call.batch.images)
-            settings, seconds = call.batch.images[0].settings, call.latency_s * n_images
+            n_images = len(call.batch.requests)
+            settings, seconds = call.batch.requests[0].settings, call.latency_s * n_images
             logger.info(
                 "the first batch of %d at %dx%d took %.1f s, warm-up included",
                 n_images, settings.width, settings.height, seconds,
@@ -131,11 +132,11 @@ class Worker:
 
     def _is_condemned(self, batch: Batch) -> bool:
         """Fail an image that killed its process as often as an image may fail."""
-        image = batch.images[0]
+        image = batch.requests[0]
         suspect = self._ledger.facts.suspects.get(image.key)
         limit = self._job.config.retry.max_attempts
         attempts = self._attempts.get(image.key, 0)
-        if len(batch.images) > 1 or suspect is None or attempts < limit:
+        if len(batch.requests) > 1 or suspect is None or attempts < limit:
             return False
         self._attempts[image.key] = attempts - 1
         self._record_failure(
@@ -145,13 +146,13 @@ class Worker:
 
     def _hold(self, failed: Failed, maker: Maker) -> None:
         """Take a failure in; it is charged only when a success shows that the device works."""
-        logger.warning("row %d failed: %s", failed.image.row_index, failed.message)
-        is_retry = failed.image.key in self._attempts
+        logger.warning("row %d failed: %s", failed.request.row_index, failed.message)
+        is_retry = failed.request.key in self._attempts
         if is_retry and self._has_success:
             self._record_failure(failed)
             return
         self._held.append(failed)
-        rows = {held.image.row_key for held in self._held}
+        rows = {held.request.row_key for held in self._held}
         if len(rows) >= self._job.config.retry.max_consecutive_failures:
             if is_retry:
                 self._charge_held(maker)
@@ -166,19 +167,19 @@ class Worker:
         """
         is_clear = all(isinstance(held.error, DeviceOutOfMemory) for held in self._held)
         if not self._has_success and not is_clear:
-            settings = replace(self._held[-1].image.settings, prompt="a photo", seed=0)
-            canary = Image("", -1, 0, settings, "0" * 16, 0, True, {})
+            settings = replace(self._held[-1].request.settings, prompt="a photo", seed=0)
+            canary = ImageRequest("", -1, 0, settings, "0" * 16, 0, True, {})
             outcomes = maker.make(Batch((canary,)))
             self._has_success = all(isinstance(outcome, Made) for outcome in outcomes)
             if not self._has_success:
-                self._break(len({held.image.row_key for held in self._held}))
+                self._break(len({held.request.row_key for held in self._held}))
         self._release_held()
 
     def _break(self, n_rows: int) -> None:
         """Stop the job and charge nobody."""
         failed, self._held = self._held[-1], []
         raise CircuitOpen(
-            f"{n_rows} rows in a run failed, the last, row {failed.image.row_index}, with "
+            f"{n_rows} rows in a run failed, the last, row {failed.request.row_index}, with "
             f"{type(failed.error).__name__}: {failed.error}. Look at the device and at "
             f"{self._job.folder.log}; no row is charged with it."
         ) from failed.error
@@ -187,40 +188,40 @@ class Worker:
         """Charge the failures held back, and note them for another try."""
         held, self._held = self._held, []
         for failed in held:
-            is_retry = failed.image.key in self._attempts
+            is_retry = failed.request.key in self._attempts
             self._record_failure(failed)
             if (
                 not is_retry
-                and self._attempts[failed.image.key] < self._job.config.retry.max_attempts
+                and self._attempts[failed.request.key] < self._job.config.retry.max_attempts
             ):
-                self._again.append(failed.image)
+                self._again.append(failed.request)
 
     def _record_failure(self, failed: Failed) -> None:
-        key = failed.image.key
+        key = failed.request.key
         attempt = self._attempts.get(key, 0) + 1
         is_final = attempt >= self._job.config.retry.max_attempts
         failure = failure_record(failed, attempt, is_final=is_final, run_id=self._ledger.run_id)
         self._attempts[key] = attempt
-        self._ledger.record({"type": "fail", "failure": failure})
+        self._ledger.fail(failure)
         self._progress.failed(key, type(failed.error).__name__)
 
     def _save(self, made: Made) -> Saved:
         model = self._job.model
-        settings, revisions = made.image.settings, self._lora_revisions(made.image)
-        parameters = image_file.parameters_text(settings, model.name, model.revision, revisions)
-        path = self._job.folder.root / self._name(made.image)
+        settings, revisions = made.request.settings, self._lora_revisions(made.request)
+        parameters = parameters_text(settings, model.name, model.revision, revisions)
+        path = self._job.folder.root / self._name(made.request)
         return image_file.save(path, made.picture.pixels, parameters, self._job.config.images)
 
-    def _lora_revisions(self, image: Image) -> str:
+    def _lora_revisions(self, image: ImageRequest) -> str:
         return revisions_text(image.settings.lora, self._job.adapters)
 
-    def _name(self, image: Image) -> str:
+    def _name(self, image: ImageRequest) -> str:
         suffix = self._job.config.images.format.value
         return self._job.folder.image_name(image.number, image.image_index, suffix)
 
     def _commit(self, saved: list[tuple[Made, Saved]]) -> None:
         self._ledger.commit([self._row(made, on_disk) for made, on_disk in saved])
-        self._progress.done([made.image.key for made, _ in saved])
+        self._progress.done([made.request.key for made, _ in saved])
         self._check_space(len(saved))
 
     def _row(self, made: Made, saved: Saved) -> Record:
@@ -228,14 +229,14 @@ class Worker:
             made,
             saved,
             {
-                "file_name": self._name(made.image),
+                "file_name": self._name(made.request),
                 "model": self._job.model.name,
                 "model_revision": self._job.model.revision,
-                "lora_revisions": self._lora_revisions(made.image),
+                "lora_revisions": self._lora_revisions(made.request),
                 "dtype": self._job.model.dtype,
                 "device": self._job.device.value,
                 "environment": self._job.identity.environment,
-                "attempt": self._attempts.get(made.image.key, 0) + 1,
+                "attempt": self._attempts.get(made.request.key, 0) + 1,
                 "run_id": self._ledger.run_id,
             },
         )
@@ -251,10 +252,10 @@ class Worker:
         return {size: Rung.from_text(text) for size, text in rungs.items()}
 
     def _on_rung(self, size: str, rung: Rung) -> None:
-        self._ledger.record({"type": "rung", "size": size, "rung": str(rung)})
+        self._ledger.rung(size, str(rung))
 
     @contextmanager
-    def _around(self, batch: Sequence[Image]) -> Iterator[None]:
+    def _around(self, batch: Sequence[ImageRequest]) -> Iterator[None]:
         """Put on record what is being made, and watch the clock, for one call of the pipeline."""
         self._in_flight = [image.key for image in batch]
         self._ledger.start(self._in_flight)

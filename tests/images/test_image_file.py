@@ -16,17 +16,10 @@ from PIL import Image as PillowImage
 
 from batchgen.config.job import ImageFormat, ImagesConfig
 from batchgen.errors import ImageError, StorageError
-from batchgen.images.image_file import (
-    blank_reason,
-    encode,
-    parameters_of,
-    parameters_text,
-    pixel_sha256,
-    read_pixels,
-    save,
-    settings_of,
-)
-from batchgen.plan.batches import Settings
+from batchgen.images.blank import blank_reason
+from batchgen.images.image_file import encode, parameters_of, pixel_sha256, read_pixels, save
+from batchgen.images.parameters import parameters_text, settings_of
+from batchgen.plan.requests import Settings
 
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
 FORMATS = list(ImageFormat)

@@ -21,7 +21,7 @@ from batchgen.errors import ModelError
 from batchgen.model import shapes, weights
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.single_file import PREFIXES, original_name
-from batchgen.pipelines.base import load
+from batchgen.pipelines.factory import load
 from batchgen.pipelines.mindspore.loading import import_mindone
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline

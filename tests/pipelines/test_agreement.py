@@ -15,7 +15,7 @@ import pytest
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
 from batchgen.model.weights import DEMO_FOLDER
-from batchgen.plan.batches import Settings
+from batchgen.plan.requests import Settings
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None,

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 import batchgen
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
-from batchgen.plan.batches import Image, Settings
+from batchgen.plan.requests import ImageRequest, Settings
 from tools.train_demo.evaluate import held_out
 from tools.train_demo.looking import colour_numbers, marks, view
 from tools.train_demo.scenes import COLOURS, Scene
@@ -25,7 +25,7 @@ SCENES = [scene for scene in held_out(40) if len(scene.things) == 1][:8]
 def drawn(pipeline: SdxlPipeline, *settings: Settings) -> list[NDArray[np.uint8]]:
     """The pictures of one batch."""
     images = [
-        Image(str(n), n, 0, one, "0" * 16, n, is_pending=True, carried={})
+        ImageRequest(str(n), n, 0, one, "0" * 16, n, is_pending=True, carried={})
         for n, one in enumerate(settings)
     ]
     return [picture.pixels for picture in pipeline.generate(images).pictures]

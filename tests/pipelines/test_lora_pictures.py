@@ -20,10 +20,11 @@ from batchgen.config.models import DemoModel, SdxlModel
 from batchgen.errors import ModelError
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.weights import DEMO_FOLDER
-from batchgen.pipelines.base import Pipeline, load
+from batchgen.pipelines.base import Pipeline
+from batchgen.pipelines.factory import load
 from batchgen.pipelines.mindspore import sdxl
 from batchgen.pipelines.mindspore.lora_layers import Adapters, tensors_of
-from batchgen.plan.batches import Image, Settings
+from batchgen.plan.requests import ImageRequest, Settings
 from batchgen.runner.identity import Job
 
 CPU = DeviceKind.cpu
@@ -35,7 +36,7 @@ SIZE = 0.05
 def pixels(pipeline: Pipeline, lora: str = "", **changed: Any) -> NDArray[np.int16]:
     """One small picture, wide enough to subtract."""
     settings = dataclasses.replace(CAT, lora=lora, **changed)
-    image = Image("0", 0, 0, settings, "0" * 16, 0, is_pending=True, carried={})
+    image = ImageRequest("0", 0, 0, settings, "0" * 16, 0, is_pending=True, carried={})
     return pipeline.generate([image]).pictures[0].pixels.astype(np.int16)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from batchgen.errors import ImageError
 from batchgen.pipelines.mindspore import prompts
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
-from batchgen.plan.batches import Image, Settings
+from batchgen.plan.requests import ImageRequest, Settings
 
 LONG = " ".join(["a"] * 80 + ["red"] * 3)
 """More than one chunk, and not yet two: `a` is one token to any tokenizer of CLIP's kind."""
@@ -26,7 +26,9 @@ def settings(prompt: str = "a cat", **changes: Any) -> Settings:
 
 def pixels(pipeline: SdxlPipeline, *call: Settings) -> NDArray[np.int16]:
     """The pictures of one call, wide enough to subtract."""
-    images = [Image("0", 0, 0, one, "0" * 16, 0, is_pending=True, carried={}) for one in call]
+    images = [
+        ImageRequest("0", 0, 0, one, "0" * 16, 0, is_pending=True, carried={}) for one in call
+    ]
     made = pipeline.generate(images).pictures
     return np.stack([picture.pixels for picture in made]).astype(np.int16)
 

@@ -17,20 +17,21 @@ from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelErr
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.tensors import Stored
 from batchgen.model.weights import DEMO_FOLDER
-from batchgen.pipelines.base import Decoding, Pipeline, load
+from batchgen.pipelines.base import Decoding, Pipeline
+from batchgen.pipelines.factory import load
 from batchgen.pipelines.mindspore import sdxl
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.scheduler import scheduler
-from batchgen.plan.batches import Image, Settings
+from batchgen.plan.requests import ImageRequest, Settings
 
 CPU = DeviceKind.cpu
 CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
 
 
-def image(**changes: Any) -> Image:
+def image(**changes: Any) -> ImageRequest:
     """A small image of two steps, but for what is changed."""
     settings = dataclasses.replace(CAT, **changes)
-    return Image("0", 0, 0, settings, "0" * 16, 0, is_pending=True, carried={})
+    return ImageRequest("0", 0, 0, settings, "0" * 16, 0, is_pending=True, carried={})
 
 
 def floats(pipeline: sdxl.SdxlPipeline, *settings: Settings) -> NDArray[np.float32]:
@@ -42,7 +43,7 @@ def floats(pipeline: sdxl.SdxlPipeline, *settings: Settings) -> NDArray[np.float
     return np.where(is_finite[:, None, None, None], made, np.nan)
 
 
-def pixels(pipeline: Pipeline, *images: Image, **decoding: bool) -> NDArray[np.int16]:
+def pixels(pipeline: Pipeline, *images: ImageRequest, **decoding: bool) -> NDArray[np.int16]:
     """The pictures of one call, wide enough to subtract."""
     pictures = pipeline.generate(images, Decoding(**decoding)).pictures
     return np.stack([picture.pixels for picture in pictures]).astype(np.int16)

@@ -13,8 +13,9 @@ from conftest import MakeConfig, WriteTable
 from batchgen.config.job import JobConfig, ReadingConfig
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
-from batchgen.plan.batches import Image, image_columns, window_rows
+from batchgen.plan.batches import image_columns, window_rows
 from batchgen.plan.fingerprint import as_hex
+from batchgen.plan.requests import ImageRequest
 from batchgen.plan.scan import survey
 from batchgen.table import Rows, Table, open_table
 
@@ -41,14 +42,14 @@ class Work:
         return [image.key for image in self.images if image.is_pending]
 
     @property
-    def images(self) -> list[Image]:
+    def images(self) -> list[ImageRequest]:
         """All members of the batches."""
         return [image for batch in self.made_up() for image in batch]
 
-    def made_up(self) -> list[tuple[Image, ...]]:
+    def made_up(self) -> list[tuple[ImageRequest, ...]]:
         """The batches."""
         found = batches(self.table, self.config, IDENTITY, self.backlog, self.aside)
-        return [batch.images for batch in found]
+        return [batch.requests for batch in found]
 
     def named(self) -> list[list[str]]:
         """The row keys of each batch."""

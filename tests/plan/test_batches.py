@@ -14,15 +14,14 @@ from batchgen.config.job import JobConfig, ReadingConfig
 from batchgen.config.validation import SEED_LIMIT
 from batchgen.errors import TableError
 from batchgen.plan.batches import (
-    Batch,
     ImageColumns,
-    Settings,
     chunk_rows,
     cut,
     image_columns,
     materialised,
     window_rows,
 )
+from batchgen.plan.requests import Batch, Settings
 from batchgen.table import Rows, open_table
 
 REVISION = "fake-1"
@@ -264,8 +263,8 @@ def test_halves_are_the_batch_in_order(planned: Any, n: int, sizes: tuple[int, i
     images = planned(prompts(n))
     batch = Batch(tuple(materialised(images.rows, images.columns, range(n), images.config)))
     first, second = batch.halves()
-    assert (len(first.images), len(second.images)) == sizes
-    assert first.images + second.images == batch.images
+    assert (len(first.requests), len(second.requests)) == sizes
+    assert first.requests + second.requests == batch.requests
 
 
 def test_the_settings_of_the_job_are_in_every_fingerprint(planned: Any) -> None:

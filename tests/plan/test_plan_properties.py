@@ -14,10 +14,16 @@ from batchgen.config.job import JobConfig
 from batchgen.config.models import FakeModel
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.schedulers import SCHEDULERS
-from batchgen.images.image_file import parameters_text, settings_of
+from batchgen.images.parameters import parameters_text, settings_of
 from batchgen.ledger.schema import METADATA, carried_name
 from batchgen.plan.backlog import whole_windows
-from batchgen.plan.batches import Settings, cut, image_columns, materialised, window_rows
+from batchgen.plan.batches import (
+    cut,
+    image_columns,
+    materialised,
+    window_rows,
+)
+from batchgen.plan.requests import Settings
 from batchgen.table import SETTINGS, Rows
 
 SHARED = ("steps", "guidance_scale", "width", "height", "scheduler")

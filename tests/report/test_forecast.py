@@ -16,7 +16,7 @@ from batchgen.errors import ConfigError, FolderError, JobChanged, TableError
 from batchgen.model import weights
 from batchgen.pipelines.base import Generation
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan.batches import Image
+from batchgen.plan.requests import ImageRequest
 from batchgen.report.forecast import forecast, long_prompts
 from batchgen.table import open_table
 
@@ -200,7 +200,7 @@ def test_the_time_of_a_warm_up_is_not_counted_on(
     """The first batch of a start takes what compiling takes; the hours to come do not."""
     generate = FakePipeline.generate
 
-    def compiled(self: FakePipeline, images: Sequence[Image], *rest: Any) -> Generation:
+    def compiled(self: FakePipeline, images: Sequence[ImageRequest], *rest: Any) -> Generation:
         made = generate(self, images, *rest)
         time.sleep(0.5 if made.warm_up else 0.0)
         return made

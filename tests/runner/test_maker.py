@@ -15,7 +15,7 @@ from batchgen.config.models import FakeModel
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, ImageError, StorageError
 from batchgen.pipelines.base import PLAIN, Decoding, Generation, Picture
 from batchgen.pipelines.fake import FakePipeline, _pixels
-from batchgen.plan.batches import Batch, Image
+from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.runner.maker import Failed, Made, Maker
 from batchgen.runner.memory_ladder import Rung
 
@@ -29,7 +29,7 @@ class Watched(FakePipeline):
         self.calls: list[list[int]] = []
         self.decodings: list[Decoding] = []
 
-    def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
+    def generate(self, images: Sequence[ImageRequest], decoding: Decoding = PLAIN) -> Generation:
         """Note the call, and make it."""
         self.calls.append([image.row_index for image in images])
         self.decodings.append(decoding)
@@ -55,11 +55,11 @@ class Scene:
         self.rungs.append((size, str(rung)))
 
     @contextmanager
-    def _around(self, images: Sequence[Image]) -> Iterator[None]:
+    def _around(self, images: Sequence[ImageRequest]) -> Iterator[None]:
         self.around.append([image.row_key for image in images])
         yield
 
-    def make(self, *images: Image) -> list[Made | Failed]:
+    def make(self, *images: ImageRequest) -> list[Made | Failed]:
         """Make one batch."""
         return list(self.maker.make(Batch(images)))
 
@@ -71,10 +71,10 @@ def scene(rungs: dict[str, Rung] | None = None, **faults: Any) -> Scene:
 
 def rows(outcomes: list[Made | Failed], kind: type = object) -> list[int]:
     """Return the row indexes of outcomes of one kind."""
-    return [outcome.image.row_index for outcome in outcomes if isinstance(outcome, kind)]
+    return [outcome.request.row_index for outcome in outcomes if isinstance(outcome, kind)]
 
 
-def images(n: int) -> list[Image]:
+def images(n: int) -> list[ImageRequest]:
     """Return the images of the first n rows."""
     return [image_of(row) for row in range(n)]
 
@@ -84,7 +84,7 @@ def test_good_batch_is_one_call_in_order() -> None:
     stage = scene()
     made = stage.make(*images(3))
     assert stage.pipeline.calls == [[0, 1, 2]]
-    assert [(m.image.row_index, m.position) for m in made if isinstance(m, Made)] == [
+    assert [(m.request.row_index, m.position) for m in made if isinstance(m, Made)] == [
         (0, 0), (1, 1), (2, 2)
     ]  # fmt: skip
     assert stage.around == [["k0", "k1", "k2"]]
@@ -202,7 +202,7 @@ def test_images_say_on_which_rung_they_were_made() -> None:
     outcomes = scene(oom_above_batch=2).make(*images(3))
     calls = [outcome.call for outcome in outcomes if isinstance(outcome, Made)]
     assert {str(call.rung) for call in calls} == {"slicing,batch=2"}
-    assert [len(call.batch.images) for call in calls] == [2, 2, 1]
+    assert [len(call.batch.requests) for call in calls] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("fault", ["blank_rows", "nan_rows"])
@@ -276,7 +276,7 @@ def test_full_disk_passes_through_and_blames_nobody() -> None:
     stage = scene()
 
     @contextmanager
-    def full(_: Sequence[Image]) -> Iterator[None]:
+    def full(_: Sequence[ImageRequest]) -> Iterator[None]:
         raise StorageError("disk full")
         yield
 

@@ -13,7 +13,7 @@ from batchgen.config.models import FakeModel
 from batchgen.errors import ImageError, StorageError
 from batchgen.images.image_file import Saved
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan.batches import Batch
+from batchgen.plan.requests import Batch
 from batchgen.runner.maker import Call, Failed, Made
 from batchgen.runner.memory_ladder import Rung
 from batchgen.runner.saver import Saver
@@ -45,7 +45,7 @@ class Disk:
     def save(self, made: Made) -> Saved:
         """Save one picture."""
         self.gate.wait(10)
-        row = made.image.row_index
+        row = made.request.row_index
         time.sleep(self.waits.get(row, 0))
         if row in self.errors:
             raise self.errors[row]
@@ -54,11 +54,11 @@ class Disk:
 
     def commit(self, done: list[tuple[Made, Saved]]) -> None:
         """Commit a batch."""
-        self.commits.append([made.image.row_index for made, _ in done])
+        self.commits.append([made.request.row_index for made, _ in done])
 
     def on_failed(self, failed: Failed) -> None:
         """Hear of an image that could not be encoded."""
-        self.failed.append(failed.image.row_index)
+        self.failed.append(failed.request.row_index)
 
     def saver(self, room: int = 8) -> Saver:
         """Return a saver to this disk."""

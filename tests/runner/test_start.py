@@ -26,7 +26,7 @@ from batchgen.ledger.contents import read_contents
 from batchgen.ledger.verification import verify
 from batchgen.pipelines.fake import FakePipeline
 from batchgen.plan import batches as plan
-from batchgen.plan.batches import Image
+from batchgen.plan.requests import ImageRequest
 from batchgen.runner import worker
 from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import Job
@@ -81,7 +81,7 @@ def during_the_first_batch(monkeypatch: pytest.MonkeyPatch, happens: Callable[[]
     """Let something happen while the job makes its first batch."""
     broke, left = FakePipeline._break, [happens]
 
-    def break_(pipeline: FakePipeline, images: Sequence[Image]) -> None:
+    def break_(pipeline: FakePipeline, images: Sequence[ImageRequest]) -> None:
         if left:
             left.pop()()
         broke(pipeline, images)
@@ -574,7 +574,7 @@ def test_job_that_finds_nothing_to_do_loads_no_model(
 ) -> None:
     """Nor does one whose table must be read again to know it."""
     prompts(done.n_images - 1)
-    monkeypatch.setattr("batchgen.pipelines.base.load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("batchgen.runner.start.load", lambda *_: pytest.fail("loaded"))
     assert run_job().exit_code == 0
 
 

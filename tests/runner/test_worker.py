@@ -19,7 +19,7 @@ from batchgen.ledger.contents import consistently, read_contents
 from batchgen.ledger.schema import FAILURES
 from batchgen.pipelines.base import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
-from batchgen.plan.batches import Image
+from batchgen.plan.requests import ImageRequest
 from batchgen.storage.folder import JobFolder
 
 WaitUntil = Callable[[Callable[[], object]], None]
@@ -33,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     generate = FakePipeline.generate
 
     def watched(
-        pipeline: FakePipeline, images: Sequence[Image], decoding: Decoding = PLAIN
+        pipeline: FakePipeline, images: Sequence[ImageRequest], decoding: Decoding = PLAIN
     ) -> Generation:
         made.append([image.row_index for image in images])
         return generate(pipeline, images, decoding)
@@ -229,7 +229,7 @@ def test_lost_device_opens_the_circuit_at_once(
     prompts(6)
     broke = FakePipeline._break
 
-    def lose(pipeline: FakePipeline, images: Sequence[Image]) -> None:
+    def lose(pipeline: FakePipeline, images: Sequence[ImageRequest]) -> None:
         if images[0].row_index >= 3:
             raise DeviceLost("lost heartbeat")
         broke(pipeline, images)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from batchgen.config.sampling import LongPrompt
 from batchgen.errors import ImageError
 from batchgen.model import prompt_weights
-from batchgen.plan.batches import Settings
+from batchgen.plan.requests import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from batchgen.pipelines.mindspore.lora_layers import Adapters
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.prompts import Prompt, Prompts
 from batchgen.pipelines.mindspore.scheduler import scheduler
-from batchgen.plan.batches import Image, Settings
+from batchgen.plan.requests import ImageRequest, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class SdxlPipeline:
         self.prompts = Prompts(self.pipe, ms)
         self._shapes: set[tuple[object, ...]] = set()
 
-    def generate(self, images: Sequence[Image], decoding: Decoding = PLAIN) -> Generation:
+    def generate(self, images: Sequence[ImageRequest], decoding: Decoding = PLAIN) -> Generation:
         """Make the pictures of one batch; its images agree in guidance scale as well."""
         try:
             with self._machine.at_work():

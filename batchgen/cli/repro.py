@@ -1,0 +1,24 @@
+"""`batchgen repro`: make an image again and compare the pixels."""
+
+from __future__ import annotations
+
+import argparse
+
+from batchgen.errors import NOT_ALL_WELL, ConfigError
+from batchgen.runner.reproduction import original_in_job, original_of_file, reproduce
+from batchgen.storage.folder import JobFolder
+
+
+def repro(options: argparse.Namespace) -> int:
+    """Make an image again and print how it compares."""
+    if options.path.is_dir() and options.row is None:
+        raise ConfigError([f"{options.path} is a folder: say which image, --row KEY."])
+    original = (
+        original_in_job(JobFolder(options.path), options.row, options.image)
+        if options.path.is_dir()
+        else original_of_file(options.path)
+    )
+    comparison = reproduce(original)
+    for line in comparison.lines:
+        print(line)
+    return 0 if comparison.is_same else NOT_ALL_WELL

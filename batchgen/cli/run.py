@@ -1,0 +1,53 @@
+"""`batchgen run`: make the images of a table, or go on making them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import closing
+
+from batchgen.cli.compose import Composer
+from batchgen.cli.messages import say
+from batchgen.cli.points import points_of
+from batchgen.errors import BatchgenError, Stopped
+from batchgen.runner.grid import record_points, worst
+from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.stopping import Stop
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the images of a table, or those of every point of a grid."""
+    composer = Composer(options.config_dir)
+    if options.cfg:
+        print(composer.yaml(options.overrides), end="")
+        return 0
+    if options.multirun:
+        return _run_grid(composer, options.overrides)
+    config = composer.job(options.overrides)
+    stop, cache = Stop(config.stop.max_hours), PipelineCache()
+    with stop.on_signals(), closing(cache):
+        result = run_job(config, cache, stop)
+    print(f"{result.folder}: {result.message}")
+    return result.exit_code
+
+
+def _run_grid(composer: Composer, overrides: Sequence[str]) -> int:
+    points, codes = points_of(composer, overrides)
+    for root in {point.root for point in points}:
+        record_points(root, [point for point in points if point.root == root])
+    stop, cache = Stop(points[0].config.stop.max_hours if points else None), PipelineCache()
+    with stop.on_signals(), closing(cache):
+        for number, point in enumerate(points, start=1):
+            print(f"[{number}/{len(points)}] {point.label}", flush=True)
+            try:
+                result = run_job(point.as_job(), cache, stop)
+            except BatchgenError as error:
+                say(error)
+                codes.append(error.exit_code)
+            else:
+                print(f"{result.folder}: {result.message}", flush=True)
+                codes.append(result.exit_code)
+            if stop.reason is not None:
+                codes.append(Stopped.exit_code)
+                break
+    return worst(codes)

@@ -1,0 +1,14 @@
+"""`batchgen status`: how jobs are doing."""
+
+from __future__ import annotations
+
+import argparse
+
+from batchgen.report.status import overview
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print how a job, or every job of a folder, is doing."""
+    for line in overview(options.folder):
+        print(line)
+    return 0
