@@ -26,7 +26,7 @@ from batchgen.config.names import config_from
 from batchgen.runner.start import PipelineCache, run_job
 from batchgen.runner import maker
 def first(self, batch):
-    print("first batch: row", batch.images[0].row_index, flush=True)
+    print("first batch: row", batch.requests[0].row_index, flush=True)
     report()
     sys.stdout.flush()
     import os
@@ -74,8 +74,8 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     from batchgen.ledger.schema import METADATA, schema
     from batchgen.ledger.state import Facts
     from batchgen.ledger.writer import sealed_parquet
-    from batchgen.plan.batches import image_columns
     from batchgen.plan.fingerprint import as_hex
+    from batchgen.plan.resolution import image_columns
     from batchgen.runner.identity import Job
     from batchgen.table import open_table
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import batchgen
 from batchgen.config.job import DeviceConfig, DeviceKind, ImagesConfig
 from batchgen.config.models import FakeModel
+from batchgen.config.settings import Settings
 from batchgen.images import image_file
 from batchgen.images.parameters import parameters_text
 from batchgen.pipelines.factory import load
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 
 SIZE = 1024
 
@@ -35,7 +36,17 @@ def in_line(folder: Path, n_images: int, latency_s: float) -> float:
     with (folder / "metadata.csv").open("w") as file:
         writer = csv.writer(file)
         for row in range(n_images):
-            settings = Settings(f"prompt {row}", None, "", row, 20, 7.5, SIZE, SIZE, "euler")
+            settings = Settings(
+                prompt=f"prompt {row}",
+                prompt_2=None,
+                negative_prompt="",
+                seed=row,
+                steps=20,
+                guidance_scale=7.5,
+                width=SIZE,
+                height=SIZE,
+                scheduler="euler",
+            )
             image = ImageRequest(str(row), row, 0, settings, "", row, True, {})
             picture = pipeline.generate([image]).pictures[0]
             text = parameters_text(settings, "fake", "fake-1")

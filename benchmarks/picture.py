@@ -12,8 +12,9 @@ import sys
 
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
+from batchgen.config.settings import Settings
 from batchgen.pipelines.factory import load
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 
 WANTED_S = 10.0
 
@@ -24,7 +25,17 @@ def main() -> int:
     times = []
     for seed in range(6):
         prompt = "a large red circle on a white background"
-        settings = Settings(prompt, None, "", seed, 20, 7.5, 128, 128, "euler")
+        settings = Settings(
+            prompt=prompt,
+            prompt_2=None,
+            negative_prompt="",
+            seed=seed,
+            steps=20,
+            guidance_scale=7.5,
+            width=128,
+            height=128,
+            scheduler="euler",
+        )
         image = ImageRequest(
             str(seed), seed, 0, settings, "0" * 16, seed, is_pending=True, carried={}
         )

@@ -20,11 +20,12 @@ import batchgen
 from batchgen.config.job import DeviceConfig, DeviceKind, JobConfig
 from batchgen.config.models import DemoModel
 from batchgen.config.names import config_from
+from batchgen.config.settings import Settings
 from batchgen.ledger.records import Record
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines.factory import load
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 from batchgen.runner.start import JobResult
 from batchgen.storage.folder import JobFolder
 

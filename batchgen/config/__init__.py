@@ -3,6 +3,7 @@
 schedulers  the schedulers on offer, under every name they are known by
 lora        the text that names adapters and their weights
 validation  types and ranges
+settings    the one table of the settings of an image
 seeds       the seeds of a job, as a list or a range
 sampling    the settings that shape every image of a job
 models      the models and adapters a job may name

@@ -17,7 +17,8 @@ from typing import Any
 from batchgen.config import lora, seeds
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.config.sampling import SamplingConfig
-from batchgen.config.validation import number_problem, prefixed, sampling_problem, type_problems
+from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
+from batchgen.config.validation import number_problem, prefixed, type_problems
 from batchgen.errors import ConfigError
 
 
@@ -234,6 +235,10 @@ class JobConfig:
         """Pixels of an image whose row says nothing."""
         return self.sampling.height or self.model.height
 
+    def image_defaults(self) -> dict[str, Any]:
+        """Return what holds for an image whose row says nothing, by the name of the setting."""
+        return {**self.sampling.values(), "width": self.width, "height": self.height}
+
     def seed_values(self) -> Sequence[int] | None:
         """`seeds` as numbers, in order; None where every image derives its own."""
         return seeds.values(self.seeds)
@@ -253,8 +258,8 @@ class JobConfig:
             return
         yield from self._name_problems()
         values = {
-            "seed": sampling_problem("seed", self.seed),
-            "images_per_prompt": sampling_problem("images_per_prompt", self.images_per_prompt),
+            "seed": SETTINGS["seed"].problem(self.seed),
+            "images_per_prompt": IMAGES_PER_PROMPT.problem(self.images_per_prompt),
             "batch_size": number_problem(self.batch_size, 1, 1024, whole=True),
             "seeds": seeds.problem(self.seeds, self.images_per_prompt),
         }

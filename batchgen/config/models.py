@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from batchgen.config import lora
-from batchgen.config.validation import number_problem, prefixed, sampling_problem
+from batchgen.config.settings import SETTINGS
+from batchgen.config.validation import number_problem, prefixed
 
 
 class Dtype(str, Enum):
@@ -40,7 +41,7 @@ class ModelConfig:
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""
-        values = {name: sampling_problem(name, getattr(self, name)) for name in ("width", "height")}
+        values = {name: SETTINGS[name].problem(getattr(self, name)) for name in ("width", "height")}
         if not self.name:
             values["name"] = "is empty"
         if self.vae_tiling not in ("on", "off") and not self.vae_tiling.isdecimal():

@@ -7,68 +7,53 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from batchgen.config.schedulers import MOST_STEPS, OWN_SPACING, canonical
-from batchgen.config.validation import prefixed, sampling_problem
-
-
-class TimestepSpacing(str, Enum):
-    """How a scheduler spreads its steps over the noise schedule; `model` is the model's own way."""
-
-    model = "model"
-    leading = "leading"
-    linspace = "linspace"
-    trailing = "trailing"
-
-
-class LongPrompt(str, Enum):
-    """What becomes of a prompt of more tokens than a text encoder takes, 75 and two marks."""
-
-    cut = "cut"
-    chunk = "chunk"
+from batchgen.config.settings import SETTINGS, LongPrompt, TimestepSpacing, default_of
+from batchgen.config.validation import prefixed
 
 
 @dataclass(kw_only=True)
 class SamplingConfig:
     """What shapes every image of the job; a row may override all but the last three."""
 
-    steps: int = 20
-    guidance_scale: float = 7.5
-    """Classifier-free guidance; off at 1 and below."""
-    guidance_rescale: float = 0.0
-    """Share of the rescaled prediction, 0 to 1: against overexposure (arXiv 2305.08891, 3.4)."""
-    cfg_cutoff: float = 1.0
-    """Share of the steps that guidance is on for; those after it cost half."""
-    clip_skip: int = 0
-    """Layers of the text encoders left out, counted from SDXL's own, the last but one."""
+    steps: int = default_of("steps")
+    guidance_scale: float = default_of("guidance_scale")
+    guidance_rescale: float = default_of("guidance_rescale")
+    cfg_cutoff: float = default_of("cfg_cutoff")
+    clip_skip: int = default_of("clip_skip")
     width: int | None = None
     """Pixels, a multiple of 8; None is the model's own size."""
     height: int | None = None
-    scheduler: str = "euler"
-    """Under any of its names: docs/sampling.md."""
-    negative_prompt: str = ""
-    lora: str = ""
-    """Which of `adapters`, and how strongly: `pixel:0.8 film:0.5`; a bare name is weight 1."""
-    timestep_spacing: TimestepSpacing = TimestepSpacing.model
-    """How the steps are spread; some schedulers have a way of their own: docs/sampling.md."""
-    long_prompt: LongPrompt = LongPrompt.cut
-    """`cut` leaves out what is over 75 tokens, `chunk` encodes it 75 at a time."""
-    weighting: bool = False
-    """Read `(word:1.2)`, `(word)` and `[word]` in prompts as weights."""
+    """Pixels, a multiple of 8; None is the model's own size."""
+    scheduler: str = default_of("scheduler")
+    negative_prompt: str = default_of("negative_prompt")
+    lora: str = default_of("lora")
+    timestep_spacing: TimestepSpacing = default_of("timestep_spacing")
+    long_prompt: LongPrompt = default_of("long_prompt")
+    weighting: bool = default_of("weighting")
 
     def __post_init__(self) -> None:
         """Call the scheduler by its one name, so that its spelling changes nothing."""
         if isinstance(self.scheduler, str):
             self.scheduler = canonical(self.scheduler)
 
+    def values(self) -> dict[str, Any]:
+        """Return the settings by name, as `Settings` and columns hold them."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: value.value if isinstance(value, Enum) else value for name, value in named.items()
+        }
+
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""
-        values = {
-            field.name: sampling_problem(field.name, value)
+        found = {
+            field.name: SETTINGS[field.name].problem(value)
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) is not None
         }
-        yield from prefixed("sampling.", values, self)
+        yield from prefixed("sampling.", found, self)
         spacing = self.timestep_spacing
         if self.scheduler in OWN_SPACING and spacing is not TimestepSpacing.model:
             yield (

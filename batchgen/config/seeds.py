@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from batchgen.config.validation import SEED_LIMIT, sampling_problem
+from batchgen.config.settings import SEED_LIMIT, SETTINGS
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
 _MOST = 1_000_000
@@ -43,7 +43,7 @@ def problem(seeds: Any, images_per_prompt: int) -> str | None:
 def _numbers_problem(numbers: Sequence[object], n_seeds: int, images_per_prompt: int) -> str | None:
     if n_seeds < 1:
         return "holds no seed"
-    if any(sampling_problem("seed", number) for number in numbers):
+    if any(SETTINGS["seed"].problem(number) for number in numbers):
         return f"holds something that is not a whole number from 0 to {SEED_LIMIT - 1}"
     if n_seeds > _MOST:
         return f"holds more than {_MOST:,} seeds"

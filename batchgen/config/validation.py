@@ -9,12 +9,6 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from batchgen.config import lora
-from batchgen.config.schedulers import scheduler_problem
-
-SEED_LIMIT = 2**63
-"""Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
-
 
 def number_problem(
     value: object, low: float, high: float, *, whole: bool = False, multiple_of: int = 1
@@ -33,35 +27,6 @@ def number_problem(
 
 def _short(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-_RANGES: dict[str, tuple[float, float, bool, int]] = {
-    "steps": (1, 1000, True, 1),
-    "guidance_scale": (0, 100, False, 1),
-    "guidance_rescale": (0, 1, False, 1),
-    "cfg_cutoff": (0.01, 1, False, 1),
-    "clip_skip": (0, 11, True, 1),
-    "width": (64, 8192, True, 8),
-    "height": (64, 8192, True, 8),
-    "images_per_prompt": (1, 10_000, True, 1),
-    "seed": (0, SEED_LIMIT - 1, True, 1),
-}
-"""Least, largest, whether whole, and a multiple of what."""
-
-
-def sampling_problem(name: str, value: object) -> str | None:
-    """Say what is wrong with one sampling setting, of a job or of a row, or None.
-
-    Names other than `scheduler`, `lora` and the numbers are free text and always fine.
-    """
-    if name == "lora":
-        return lora.problem(value)
-    if name == "scheduler":
-        return scheduler_problem(value)
-    if name not in _RANGES:
-        return None
-    low, high, is_whole, multiple_of = _RANGES[name]
-    return number_problem(value, low, high, whole=is_whole, multiple_of=multiple_of)
 
 
 def prefixed(prefix: str, values: dict[str, str | None], owner: object) -> Iterator[str]:

@@ -8,8 +8,8 @@ import re
 from typing import Any
 
 from batchgen.config.schedulers import SCHEDULERS
+from batchgen.config.settings import Settings
 from batchgen.errors import ImageError
-from batchgen.plan.requests import Settings
 
 RNG = "numpy-PCG64"
 """Where the noise comes from, as metadata and `parameters` name it."""

@@ -2,8 +2,9 @@
 
 fingerprint  stable hashes over columns: keys, seeds, fingerprints
 lora_column  the adapters of each row in one form, and their identity
-requests     the settings of an image, a request for it, a batch of them
-batches      rows -> images -> batches
+requests     a request for an image, and a batch of them
+resolution   rows with every setting filled in, and their images, in columns
+batches      which images are made together, and the requests for them
 backlog      what is left to make, and the second pass over the table that makes batches of it
 scan         the first pass: the whole table validated, and held against what is finished
 """

@@ -8,7 +8,8 @@ images that are wanted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
-from batchgen.plan.batches import (
-    ImageColumns,
-    chunk_rows,
-    cut,
-    image_columns,
-    materialised,
-    window_rows,
-)
+from batchgen.plan.batches import chunk_rows, cut, requests, window_rows
 from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.plan.requests import Batch, ImageRequest
+from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
 
 _NUMBER_STRIDE = 10**9
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +154,26 @@ def batches(
             continue
         columns = image_columns(rows, config, identity.model_revision, identity.adapters)
         is_aside = np.isin(columns.key, aside_keys)
-        alone += _images(rows, columns, np.flatnonzero(pending & is_aside), config, backlog)
-        for positions in cut(rows, columns, pending & ~is_aside, config):
-            members = positions[~is_aside[positions]]
-            images = _images(rows, columns, members, config, backlog)
-            yield Batch(
-                tuple(
-                    replace(image, is_pending=bool(is_pending))
-                    for image, is_pending in zip(images, pending[members], strict=True)
-                )
-            )
+        set_aside = np.flatnonzero(pending & is_aside)
+        alone += requests(columns, set_aside, number=backlog.number)
+        positions = cut(columns, pending & ~is_aside, config)
+        members = (batch[~is_aside[batch]] for batch in positions)
+        yield from _requested(columns, members, pending, backlog)
     yield from (Batch((image,)) for image in alone)
+
+
+def _requested(
+    columns: ImageColumns,
+    members: Iterator[NDArray[np.int64]],
+    pending: NDArray[np.bool_],
+    backlog: Backlog,
+) -> Iterator[Batch]:
+    """Yield batches of positions as requests, some at a time: columns are quicker than rows."""
+    while some := list(islice(members, _AT_ONCE)):
+        images = iter(
+            requests(columns, np.concatenate(some), pending=pending, number=backlog.number)
+        )
+        yield from (Batch(tuple(islice(images, len(batch)))) for batch in some)
 
 
 def whole_windows(chunks: Iterable[Rows], window: int) -> Iterator[Rows]:
@@ -208,17 +213,6 @@ def _stacked(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     stacked = table.to_batches()
     return stacked[0] if stacked else pa.RecordBatch.from_pylist([], table.schema)
-
-
-def _images(
-    rows: Rows,
-    columns: ImageColumns,
-    positions: NDArray[np.int64],
-    config: JobConfig,
-    backlog: Backlog,
-) -> list[ImageRequest]:
-    images = materialised(rows, columns, positions, config)
-    return [replace(image, number=backlog.number(image.row_index)) for image in images]
 
 
 def hashed_keys(images: Iterable[tuple[str, int]]) -> Hashes:

@@ -1,7 +1,6 @@
-"""From rows to images to batches: which images a job has, and which are made together.
+"""Which images are made together, and the requests for them.
 
-Pure: reads rows, asks nothing of disk, device or clock. Works in columns; a Python object exists
-only for an image that is about to be made.
+Pure, in columns; a Python object exists only for an image that is about to be made.
 
 Batches are cut inside windows of rows whose length depends on the config alone, so what is in a
 batch never depends on what is already done, on `limit`, or on where an earlier start stopped.
@@ -11,50 +10,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
-from batchgen.config.validation import SEED_LIMIT
-from batchgen.errors import TableError
-from batchgen.plan.fingerprint import (
-    Hashes,
-    as_hex,
-    derived_seeds,
-    fingerprints,
-    image_keys,
-    settings_hashes,
-    text_hashes,
-)
-from batchgen.plan.lora_column import identified, lora_texts
-from batchgen.plan.requests import ImageRequest, Settings
-from batchgen.table import Rows
+from batchgen.config.settings import SETTINGS, Settings
+from batchgen.plan.fingerprint import as_hex
+from batchgen.plan.requests import ImageRequest
+from batchgen.plan.resolution import ImageColumns
 
 _WINDOW_BATCHES = 64
 _CHUNK_IMAGES = 16384
-_SHARED = (
-    "steps", "guidance_scale", "guidance_rescale", "cfg_cutoff", "width", "height", "scheduler",
-    "lora",
-)  # fmt: skip
+_SHARED = [name for name, row in SETTINGS.items() if row.is_shared]
 """What rows may differ in and a call of the pipeline shares."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageColumns:
-    """The images of a run of rows, in columns of equal length, in order of row and index."""
-
-    row: NDArray[np.int64]
-    """Position of the row in its chunk."""
-    image_index: NDArray[np.int64]
-    seed: NDArray[np.int64]
-    key: Hashes
-    fingerprint: Hashes
 
 
 def window_rows(config: JobConfig) -> int:
@@ -70,153 +41,85 @@ def chunk_rows(config: JobConfig) -> int:
     return max(window_rows(config), _CHUNK_IMAGES // per_row)
 
 
-def resolved(rows: Rows, config: JobConfig) -> dict[str, Any]:
-    """Return the columns of a chunk with the job's settings where the row says nothing."""
-    settings, sampling = rows.settings, config.sampling
-    defaults = {
-        "negative_prompt": sampling.negative_prompt,
-        "steps": sampling.steps,
-        "guidance_scale": float(sampling.guidance_scale),
-        "guidance_rescale": float(sampling.guidance_rescale),
-        "cfg_cutoff": float(sampling.cfg_cutoff),
-        "clip_skip": sampling.clip_skip,
-        "width": config.width,
-        "height": config.height,
-        "scheduler": sampling.scheduler,
-    }
-    columns = {name: settings[name] for name in ("row_key", "prompt", "prompt_2", "seed")}
-    for name, default in defaults.items():
-        columns[name] = pc.fill_null(settings[name], pa.scalar(default, settings[name].type))
-    columns["lora"] = lora_texts(rows, config)
-    of_job = {
-        "timestep_spacing": sampling.timestep_spacing.value,
-        "long_prompt": sampling.long_prompt.value,
-        "weighting": sampling.weighting,
-    }
-    return columns | {name: pa.repeat(v, rows.settings.num_rows) for name, v in of_job.items()}
-
-
-def image_columns(
-    rows: Rows, config: JobConfig, revision: str, adapters: Mapping[str, str] | None = None
-) -> ImageColumns:
-    """Return the images of a chunk; `revision` is the model's identity, `adapters` has theirs."""
-    columns = resolved(rows, config)
-    counts = _counts(rows, config)
-    row = np.repeat(np.arange(len(counts)), counts)
-    image_index = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    hashes = text_hashes(columns["row_key"])[row]
-    seed = _seeds(rows, counts)[row]
-    is_own = seed >= 0
-    seed[is_own] += image_index[is_own]
-    if not is_own.all():
-        others = ~is_own
-        listed = config.seed_values()
-        if listed is None:
-            seed[others] = derived_seeds(hashes[others], image_index[others], config.seed)
-        else:
-            seed[others] = np.array(listed, dtype=np.int64)[image_index[others]]
-    hashed = columns | {"lora": identified(columns["lora"], adapters or {})}
-    return ImageColumns(
-        row=row,
-        image_index=image_index,
-        seed=seed,
-        key=image_keys(hashes, image_index),
-        fingerprint=fingerprints(settings_hashes(hashed)[row], seed, revision),
-    )
-
-
-def _counts(rows: Rows, config: JobConfig) -> NDArray[np.int64]:
-    """Return how many images each row has."""
-    own = _numbers(rows, "images_per_prompt", config.images_per_prompt)
-    listed = config.seed_values()
-    if listed is None:
-        return own
-    by_list = pc.is_null(rows.settings["seed"]).to_numpy(zero_copy_only=False)
-    clash = np.flatnonzero(by_list & (own != 1))
-    if len(clash):
-        raise TableError(
-            f"row {rows.first_index + int(clash[0])}: images_per_prompt is {own[clash[0]]}, and "
-            f"the job's seeds make {len(listed)} images of every row. Take out one of the two."
-        )
-    return np.where(by_list, len(listed), own).astype(np.int64)
-
-
-def _seeds(rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the seed each row brings, -1 where it brings none."""
-    seeds = _numbers(rows, "seed", -1)
-    over = np.flatnonzero(seeds > (SEED_LIMIT - 1) - (counts - 1))
-    if len(over):
-        row = int(over[0])
-        raise TableError(
-            f"row {rows.first_index + row}: seed {seeds[row]} plus {counts[row]} images passes "
-            f"{SEED_LIMIT - 1}, the largest seed. Start from a smaller one."
-        )
-    return seeds
-
-
-def _numbers(rows: Rows, name: str, default: int) -> NDArray[np.int64]:
-    column: Any = pc.fill_null(rows.settings[name], pa.scalar(default, pa.int64()))
-    return np.array(column.to_numpy(zero_copy_only=False), dtype=np.int64)
-
-
 def cut(
-    rows: Rows, columns: ImageColumns, pending: NDArray[np.bool_], config: JobConfig
+    columns: ImageColumns, pending: NDArray[np.bool_], config: JobConfig
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the batches of a chunk that hold a pending image, as positions in `columns`.
+    """Yield the batches of whole windows that hold a pending image, as positions in `columns`.
 
-    Inside a window images that agree in steps, guidance, size, scheduler and adapters are batched
-    in their order, `batch_size` at a time. `pending` is (n images,) and chooses, it never re-cuts.
+    Inside a window, images that agree in what a batch shares are batched in their order,
+    `batch_size` at a time. `pending` is (n images,); it chooses among the batches and moves none.
     """
-    settings = resolved(rows, config)
-    window = window_rows(config)
-    starts = np.arange(0, rows.settings.num_rows + window, window)
-    edges = np.searchsorted(columns.row, starts)
+    window, n_rows = window_rows(config), columns.rows.settings.num_rows
+    kinds = _kinds(columns)
+    edges = np.searchsorted(columns.row, np.arange(0, n_rows + window, window))
     for first, last in itertools.pairwise(edges):
         if not pending[first:last].any():
             continue
-        for positions in _groups(settings, columns.row[first:last]):
+        for positions in _groups(kinds[columns.row[first:last]]):
             for at in range(0, len(positions), config.batch_size):
-                batch = first + np.array(positions[at : at + config.batch_size])
+                batch = first + positions[at : at + config.batch_size]
                 if pending[batch].any():
                     yield batch
 
 
-def _groups(settings: dict[str, Any], rows: NDArray[np.int64]) -> list[list[int]]:
-    """Return the positions in `rows` that may share a batch, kinds in order of appearance."""
-    start, stop = int(rows[0]), int(rows[-1]) + 1
-    values = [settings[name].slice(start, stop - start).to_pylist() for name in _SHARED]
-    kinds = list(zip(*values, strict=True))
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for position, row in enumerate(rows):
-        groups.setdefault(kinds[row - start], []).append(position)
-    return list(groups.values())
+def _kinds(columns: ImageColumns) -> NDArray[np.int64]:
+    """Return (n rows,) numbers, equal where rows agree in all that a batch shares."""
+    kinds = np.zeros(columns.rows.settings.num_rows, dtype=np.int64)
+    for name in _SHARED:
+        coded = columns.settings[name].dictionary_encode()
+        if len(coded.dictionary) > 1:
+            codes = kinds * len(coded.dictionary) + coded.indices.to_numpy()
+            kinds = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    return kinds
 
 
-def materialised(
-    rows: Rows,
+def _groups(kinds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the positions of each kind, kinds in order of appearance."""
+    _, first_at, counts = np.unique(kinds, return_index=True, return_counts=True)
+    if len(counts) == 1:
+        return [np.arange(len(kinds))]
+    groups = np.split(np.argsort(kinds, kind="stable"), np.cumsum(counts)[:-1])
+    return [groups[kind] for kind in np.argsort(first_at)]
+
+
+def requests(
     columns: ImageColumns,
     positions: Sequence[int] | NDArray[np.int64],
-    config: JobConfig,
+    *,
+    pending: NDArray[np.bool_] | None = None,
+    number: Callable[[int], int] = int,
 ) -> list[ImageRequest]:
-    """Return chosen images of a chunk as objects, all pending and numbered by their rows."""
-    settings = resolved(rows, config)
-    images = []
-    for position in positions:
-        row = int(columns.row[position])
-        image = Settings(
-            seed=int(columns.seed[position]),
-            **{name: settings[name][row].as_py() for name in Settings.__slots__ if name != "seed"},
+    """Return requests for some images.
+
+    Args:
+        columns: The images of a run of rows.
+        positions: Which of them, as positions in the columns.
+        pending: (n images,): those whose pictures are wanted; None for all.
+        number: Row index to the number in the file names of the row's images.
+    """
+    at = np.asarray(positions, dtype=np.int64)
+    row = columns.row[at]
+    texts = {name: column.take(row).to_pylist() for name, column in columns.settings.items()}
+    keys = texts.pop("row_key")
+    carried = {
+        name: columns.rows.carried[name].take(row) for name in columns.rows.carried.schema.names
+    }
+    indexes = (columns.rows.first_index + row).tolist()
+    wanted = (np.ones(len(at), dtype=bool) if pending is None else pending[at]).tolist()
+    seeds, image_indexes = columns.seed[at].tolist(), columns.image_index[at].tolist()
+    prints = [as_hex(value) for value in columns.fingerprint[at].tolist()]
+
+    def request(n: int) -> ImageRequest:
+        settings: dict[str, Any] = {name: values[n] for name, values in texts.items()}
+        return ImageRequest(
+            row_key=keys[n],
+            row_index=indexes[n],
+            image_index=image_indexes[n],
+            settings=Settings(seed=seeds[n], **settings),
+            fingerprint=prints[n],
+            number=number(indexes[n]),
+            is_pending=wanted[n],
+            carried={name: column[n] for name, column in carried.items()},
         )
-        images.append(
-            ImageRequest(
-                row_key=settings["row_key"][row].as_py(),
-                row_index=rows.first_index + row,
-                image_index=int(columns.image_index[position]),
-                settings=image,
-                fingerprint=as_hex(int(columns.fingerprint[position])),
-                number=rows.first_index + row,
-                is_pending=True,
-                carried={name: rows.carried[name][row] for name in rows.carried.schema.names},
-            )
-        )
-    return images
+
+    return [request(n) for n in range(len(at))]

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchgen.config.settings import SETTINGS, Hashed
+
 Hashes = NDArray[np.uint64]
 
 # pyarrow's stubs do not know all array types of its functions.
@@ -23,11 +25,9 @@ _compute: Any = pc
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HASH_KEY = "0123456789123456"
 _SEPARATOR = "\x1f"
-_SHORT = (
-    "steps", "guidance_scale", "width", "height", "scheduler", "timestep_spacing",
-    "guidance_rescale", "cfg_cutoff", "clip_skip", "long_prompt", "weighting",
-)  # fmt: skip
-"""Settings that are numbers or words of ours."""
+_TEXTS = [name for name, row in SETTINGS.items() if row.hashed is Hashed.text]
+_WORDS = [name for name, row in SETTINGS.items() if row.hashed is Hashed.word]
+_LATER = [row for row in SETTINGS.values() if row.hashed is Hashed.later]
 
 
 def mix(values: Hashes) -> Hashes:
@@ -72,30 +72,40 @@ def derived_seeds(
 def settings_hashes(settings: Any) -> Hashes:
     """Return a hash for each row of resolved settings, of everything but the seed.
 
-    `settings` is an Arrow table with the columns of `plan.Settings`. Texts are preceded by their
-    lengths, so that no two different rows read the same.
+    Args:
+        settings: Columns by the names of `Settings`, resolved; `lora` with the hash of each file
+            (`lora_column.identified`).
+
+    Texts are preceded by their lengths, so that no two different rows read the same. Adapters, and
+    settings that came later, are put behind only where there is something to say: images without
+    them keep the hash they had before.
     """
-    texts = [
-        settings["prompt"],
-        pc.fill_null(settings["prompt_2"], ""),
-        settings["negative_prompt"],
-    ]
-    parts = [pc.cast(settings[name], pa.string()) for name in _SHORT]
-    parts += [pc.cast(pc.utf8_length(text), pa.string()) for text in texts]
-    joined = pc.binary_join_element_wise(*parts, *texts, _SEPARATOR)
-    return text_hashes(_with_adapters(joined, settings["lora"]))
+    texts = [_compute.fill_null(settings[name], "") for name in _TEXTS]
+    parts = [_text(settings[name]) for name in _WORDS]
+    parts += [_text(_compute.utf8_length(text)) for text in texts]
+    joined = _compute.binary_join_element_wise(*parts, *texts, _SEPARATOR)
+    joined = _with(joined, settings["lora"], _compute.not_equal(settings["lora"], ""))
+    for row in _LATER:
+        values = settings[row.name]
+        named = _compute.binary_join_element_wise(row.name, _text(values), "=")
+        joined = _with(joined, named, _compute.not_equal(values, row.default))
+    return text_hashes(joined)
 
 
-def _with_adapters(joined: Any, loras: Any) -> Any:
-    """Return texts with the adapters behind them; without any, as they were before there were any.
+def _text(values: Any) -> Any:
+    return _compute.cast(values, pa.string())
 
-    The texts hold the lengths of what they are joined of, so that one more part is never mistaken.
+
+def _with(joined: Any, more: Any, is_meant: Any) -> Any:
+    """Return texts with `more` behind them where it is meant, and as they were elsewhere.
+
+    No such part can be mistaken for one before it, as the lengths of those are in the text, nor for
+    another: adapters hold no `=`, and later settings begin with their names.
     """
-    has_any = _compute.not_equal(loras, "")
-    if not _compute.any(has_any).as_py():
+    if not _compute.any(is_meant).as_py():
         return joined
-    behind = _compute.if_else(has_any, _compute.binary_join_element_wise("", loras, _SEPARATOR), "")
-    return _compute.binary_join_element_wise(joined, behind, "")
+    behind = _compute.binary_join_element_wise("", more, _SEPARATOR)
+    return _compute.binary_join_element_wise(joined, _compute.if_else(is_meant, behind, ""), "")
 
 
 def fingerprints(hashes: Hashes, seeds: NDArray[np.int64], model_revision: str) -> Hashes:

@@ -1,45 +1,12 @@
-"""What is asked of a pipeline: the settings of one image, a request for it, a batch of them."""
+"""What is asked of a pipeline: a request for an image, and a batch of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from batchgen.config.settings import Settings
 from batchgen.plan.fingerprint import as_hex, text_hash
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The resolved settings of one image: all that shapes it, next to the model."""
-
-    prompt: str
-    prompt_2: str | None
-    """For the second text encoder; None is `prompt` there too."""
-    negative_prompt: str
-    seed: int
-    """In [0, 2**63)."""
-    steps: int
-    guidance_scale: float
-    """Guidance is off at 1 and below."""
-    width: int
-    """Pixels, a multiple of 8."""
-    height: int
-    scheduler: str
-    """A key of `schedulers.SCHEDULERS`."""
-    timestep_spacing: str = "model"
-    """A value of `sampling.TimestepSpacing`."""
-    guidance_rescale: float = 0.0
-    """In [0, 1]; 0 is off."""
-    cfg_cutoff: float = 1.0
-    """Share of the steps with guidance, above 0."""
-    clip_skip: int = 0
-    """Layers of the text encoders left out, counted from the last but one."""
-    long_prompt: str = "cut"
-    """A value of `sampling.LongPrompt`."""
-    weighting: bool = False
-    """Whether `(word:1.2)` in a prompt is a weight."""
-    lora: str = ""
-    """Adapters and their weights in the form of `lora.canonical`; empty without any."""
 
 
 @dataclass(frozen=True, slots=True)

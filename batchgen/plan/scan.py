@@ -8,14 +8,9 @@ from numpy.typing import NDArray
 from batchgen.config.job import JobConfig, OnChange
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, whole_windows
-from batchgen.plan.batches import (
-    ImageColumns,
-    chunk_rows,
-    image_columns,
-    materialised,
-    window_rows,
-)
+from batchgen.plan.batches import chunk_rows, requests, window_rows
 from batchgen.plan.fingerprint import Hashes, text_hashes
+from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
 
 _EXAMPLES = 3
@@ -48,7 +43,7 @@ class _Survey:
         is_wanted = rows.first_index + columns.row < self._limit
         is_failed = np.isin(columns.key ^ columns.fingerprint, self._failed_marks)
         is_failed &= is_wanted & ~is_same
-        self._note_changed(rows, columns, is_found & ~is_same & is_wanted)
+        self._note_changed(columns, is_found & ~is_same & is_wanted)
         is_done = is_found if self._config.on_change is OnChange.keep else is_same
         pending = is_wanted & ~is_done & ~is_failed
         self._pending.append(pending)
@@ -75,14 +70,12 @@ class _Survey:
         at[at == len(self._finished.key)] = 0
         return at, self._finished.key[at] == keys
 
-    def _note_changed(
-        self, rows: Rows, columns: ImageColumns, is_changed: NDArray[np.bool_]
-    ) -> None:
+    def _note_changed(self, columns: ImageColumns, is_changed: NDArray[np.bool_]) -> None:
         changed = np.flatnonzero(is_changed)
         room = _EXAMPLES - len(self.backlog.changed)
         self.backlog.n_changed += len(changed)
         if room > 0 and len(changed):
-            self.backlog.changed += materialised(rows, columns, changed[:room], self._config)
+            self.backlog.changed += requests(columns, changed[:room])
 
     def _note_numbers(
         self,

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
-from batchgen.config.sampling import LongPrompt
+from batchgen.config.settings import LongPrompt
 from batchgen.model import tokens, weights
 from batchgen.plan.backlog import Backlog
-from batchgen.plan.batches import resolved
+from batchgen.plan.resolution import resolved
 from batchgen.runner.disk_space import image_size_bytes
 from batchgen.runner.identity import Job, notes
 from batchgen.storage.folder import JobFolder

@@ -16,13 +16,14 @@ from batchgen.adapters import adapter
 from batchgen.config.job import DeviceConfig, ImageFormat, JobConfig
 from batchgen.config.models import MODELS
 from batchgen.config.names import config_of_job
+from batchgen.config.settings import Settings
 from batchgen.errors import FolderError, ImageError
 from batchgen.images import image_file
 from batchgen.images.parameters import settings_of
 from batchgen.ledger.compaction import read_table
 from batchgen.model import weights
 from batchgen.pipelines.factory import load
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 from batchgen.runner.identity import resolved_device
 from batchgen.runner.memory_ladder import Rung
 from batchgen.storage.folder import JobFolder

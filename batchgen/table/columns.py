@@ -9,39 +9,26 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from batchgen.config import settings
+from batchgen.config.settings import Setting
 from batchgen.errors import TableError
 
-SETTINGS: dict[str, pa.DataType] = {
-    "row_key": pa.string(),
-    "prompt": pa.string(),
-    "prompt_2": pa.string(),
-    "negative_prompt": pa.string(),
-    "seed": pa.int64(),
-    "steps": pa.int64(),
-    "guidance_scale": pa.float64(),
-    "guidance_rescale": pa.float64(),
-    "cfg_cutoff": pa.float64(),
-    "clip_skip": pa.int64(),
-    "width": pa.int64(),
-    "height": pa.int64(),
-    "scheduler": pa.string(),
-    "lora": pa.string(),
-    "images_per_prompt": pa.int64(),
-}
-"""What a row can say, and the Arrow type it is read as."""
+_ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 
-# Only names that mean the same wherever they are met. The row key goes by `id` alone: a `key` or
-# an `image_id` is often repeated, and identity must not be guessed. No `sampler`: its values are
-# other programs' names.
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "row_key": ("id",),
-    "prompt": ("text", "caption", "positive_prompt"),
-    "prompt_2": ("prompt2",),
-    "negative_prompt": ("negative", "neg_prompt"),
-    "steps": ("num_inference_steps", "inference_steps", "num_steps"),
-    "guidance_scale": ("cfg_scale", "cfg", "guidance"),
-    "images_per_prompt": ("num_images_per_prompt", "num_images", "n_images"),
+# The row key goes by `id` alone: a `key` or an `image_id` is often repeated, and identity must not
+# be guessed.
+_ROW_KEY = Setting("what the row is known by", in_table=True, aliases=("id",), name="row_key")
+
+ROWS: Mapping[str, Setting] = {
+    row.name: row
+    for row in (_ROW_KEY, *settings.SETTINGS.values(), settings.IMAGES_PER_PROMPT)
+    if row.in_table
 }
+"""What a row can say, by name. Only names that mean the same wherever they are met are aliases; no
+`sampler`, for one: its values are other programs' names."""
+
+SETTINGS: dict[str, pa.DataType] = {name: _ARROW[row.kind] for name, row in ROWS.items()}
+"""What a row can say, and the Arrow type it is read as."""
 
 _NAMES_SHOWN = 20
 
@@ -94,7 +81,7 @@ def near_misses(carried: Collection[str], used: Collection[str]) -> list[str]:
     words = {
         word: setting
         for setting in SETTINGS
-        for word in (_canonical(setting), *_ALIASES.get(setting, ()))
+        for word in (_canonical(setting), *ROWS[setting].aliases)
     }
     notes = []
     for name in carried:
@@ -123,7 +110,7 @@ def _column(setting: str, names: Sequence[str], path: Path) -> str | None:
     if canonical in names:
         return canonical
     respelt = [name for name in names if _normal(name) == canonical]
-    found = respelt or [name for name in names if _normal(name) in _ALIASES.get(setting, ())]
+    found = respelt or [name for name in names if _normal(name) in ROWS[setting].aliases]
     if len(found) > 1:
         columns = ", ".join(map(repr, found))
         raise TableError(

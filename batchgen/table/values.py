@@ -15,10 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchgen.config.schedulers import canonical
-from batchgen.config.validation import sampling_problem
 from batchgen.errors import TableError
-from batchgen.table.columns import SETTINGS, override
+from batchgen.table.columns import ROWS, SETTINGS, override
 from batchgen.table.raw import RawRows, shown
 
 # pyarrow's stubs do not know most compute functions' array types: columns are Any in this module.
@@ -26,7 +24,6 @@ _compute: Any = pc
 
 _INTEGER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
-_TEXTS = ("prompt_2", "negative_prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Casting:
         column: Any = raw.batch.column(column_name)
         if name in ("row_key", "prompt"):
             return self._required(name, column, raw)
-        if name in _TEXTS:
+        if ROWS[name].is_free_text:
             return self._text(name, column, raw)
         numbers = _plain_numbers(name, column)
         return self._by_value(name, column, raw) if numbers is None else numbers
@@ -103,7 +100,7 @@ class Casting:
         values = []
         for code, text in enumerate(coded.dictionary.to_pylist()):
             value = _parsed(name, text.strip())
-            if problem := sampling_problem(name, value):
+            if problem := ROWS[name].problem(value):
                 position = _compute.index(coded.indices, code).as_py()
                 raise self._bad(raw, name, position, text, problem)
             values.append(value)
@@ -170,7 +167,7 @@ def _plain_numbers(name: str, column: Any) -> Any | None:
         looked_at = _compute.min_max(numbers).as_py().values()
     else:
         looked_at = numbers.unique().to_pylist()
-    has_problem = any(sampling_problem(name, value) for value in looked_at if value is not None)
+    has_problem = any(ROWS[name].problem(value) for value in looked_at if value is not None)
     return None if has_problem else numbers
 
 
@@ -181,7 +178,8 @@ def _parsed(name: str, text: str) -> int | float | str:
         return int(match[1] + match[2][:30])
     if SETTINGS[name] == pa.float64() and _DECIMAL.fullmatch(text):
         return float(text)
-    return canonical(text) if name == "scheduler" else text
+    spelling = ROWS[name].spelling
+    return text if spelling is None else spelling(text)
 
 
 def _float_text(value: float | None) -> str | None:

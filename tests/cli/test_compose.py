@@ -12,7 +12,7 @@ import yaml
 from batchgen.cli.compose import Composer, config_folder, swept_keys
 from batchgen.config.job import DeviceKind, ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel
-from batchgen.config.sampling import TimestepSpacing
+from batchgen.config.settings import TimestepSpacing
 from batchgen.errors import ConfigError
 
 FAKE = ("table=t.csv", "model=fake")

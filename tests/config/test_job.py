@@ -21,8 +21,9 @@ from batchgen.config.job import (
 from batchgen.config.models import FakeModel, ModelConfig, SdxlModel
 from batchgen.config.names import plain
 from batchgen.config.sampling import SamplingConfig
-from batchgen.config.validation import SEED_LIMIT, sampling_problem
+from batchgen.config.settings import SEED_LIMIT
 from batchgen.errors import ConfigError
+from batchgen.table.columns import ROWS
 
 
 def seeds_problems(seeds: Any, **others: Any) -> list[str]:
@@ -56,8 +57,8 @@ def test_a_sampling_setting_has_its_range(
     name: str, good: tuple[Any, ...], bad: tuple[Any, ...]
 ) -> None:
     """Both ends belong to a range; just outside, and of another type, is refused."""
-    assert [sampling_problem(name, value) for value in good] == [None] * len(good)
-    assert None not in [sampling_problem(name, value) for value in bad]
+    assert [ROWS[name].problem(value) for value in good] == [None] * len(good)
+    assert None not in [ROWS[name].problem(value) for value in bad]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchgen.config.sampling import SamplingConfig, TimestepSpacing, spreads_evenly
+from batchgen.config.sampling import SamplingConfig, spreads_evenly
+from batchgen.config.settings import TimestepSpacing
 
 
 def problems(**settings: object) -> str:

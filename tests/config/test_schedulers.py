@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.config.sampling import SamplingConfig, TimestepSpacing
+from batchgen.config.sampling import SamplingConfig
 from batchgen.config.schedulers import (
     OWN_SPACING,
     REFUSED,
@@ -14,6 +14,7 @@ from batchgen.config.schedulers import (
     canonical,
     scheduler_problem,
 )
+from batchgen.config.settings import TimestepSpacing
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from batchgen.config.job import ImageFormat, ImagesConfig
+from batchgen.config.settings import Settings
 from batchgen.errors import ImageError, StorageError
 from batchgen.images.blank import blank_reason
 from batchgen.images.image_file import encode, parameters_of, pixel_sha256, read_pixels, save
 from batchgen.images.parameters import parameters_text, settings_of
-from batchgen.plan.requests import Settings
 
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
 FORMATS = list(ImageFormat)

@@ -14,8 +14,8 @@ import pytest
 
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
+from batchgen.config.settings import Settings
 from batchgen.model.weights import DEMO_FOLDER
-from batchgen.plan.requests import Settings
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None,
@@ -55,7 +55,17 @@ def test_pictures_are_those_of_diffusers(
 
     pipeline = SdxlPipeline(DemoModel(), DeviceConfig(), DeviceKind.cpu)
     settings = [
-        Settings("a red star above a blue circle", None, "green", 7, 20, 7.5, 128, 128, name)
+        Settings(
+            prompt="a red star above a blue circle",
+            prompt_2=None,
+            negative_prompt="green",
+            seed=7,
+            steps=20,
+            guidance_scale=7.5,
+            width=128,
+            height=128,
+            scheduler=name,
+        )
     ]
     latents = pipeline._latents(settings, [pipeline.prompts.prompt(settings[0])])
     ours, _ = pipeline._floats(latents, PLAIN)

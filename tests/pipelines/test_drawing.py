@@ -11,13 +11,24 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 import batchgen
+from batchgen.config.settings import Settings
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 from tools.train_demo.evaluate import held_out
 from tools.train_demo.looking import colour_numbers, marks, view
 from tools.train_demo.scenes import COLOURS, Scene
 
-PLAIN = Settings("", None, "", 1, 12, 5.0, 128, 128, "dpmpp_2m_karras")
+PLAIN = Settings(
+    prompt="",
+    prompt_2=None,
+    negative_prompt="",
+    seed=1,
+    steps=12,
+    guidance_scale=5.0,
+    width=128,
+    height=128,
+    scheduler="dpmpp_2m_karras",
+)
 SCENES = [scene for scene in held_out(40) if len(scene.things) == 1][:8]
 """Of one object in a named place; training saw none of them."""
 

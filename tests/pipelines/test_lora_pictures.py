@@ -17,6 +17,7 @@ from batchgen.adapters.adapter import Adapter, revision_of, shapes_in
 from batchgen.adapters.lora_file import LoraFile, Shapes
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
+from batchgen.config.settings import Settings
 from batchgen.errors import ModelError
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.weights import DEMO_FOLDER
@@ -24,11 +25,21 @@ from batchgen.pipelines.base import Pipeline
 from batchgen.pipelines.factory import load
 from batchgen.pipelines.mindspore import sdxl
 from batchgen.pipelines.mindspore.lora_layers import Adapters, tensors_of
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 from batchgen.runner.identity import Job
 
 CPU = DeviceKind.cpu
-CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
+CAT = Settings(
+    prompt="a cat",
+    prompt_2=None,
+    negative_prompt="",
+    seed=1,
+    steps=2,
+    guidance_scale=7.5,
+    width=64,
+    height=64,
+    scheduler="euler",
+)
 SIZE = 0.05
 """Of an adapter's values: enough to show, too little to make noise of a picture."""
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from batchgen.config.settings import Settings
 from batchgen.errors import ImageError
 from batchgen.pipelines.mindspore import prompts
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 
 LONG = " ".join(["a"] * 80 + ["red"] * 3)
 """More than one chunk, and not yet two: `a` is one token to any tokenizer of CLIP's kind."""
@@ -20,7 +21,17 @@ LONG = " ".join(["a"] * 80 + ["red"] * 3)
 
 def settings(prompt: str = "a cat", **changes: Any) -> Settings:
     """The settings of a small image of two steps."""
-    base = Settings(prompt, None, "", 1, 2, 7.5, 64, 64, "euler")
+    base = Settings(
+        prompt=prompt,
+        prompt_2=None,
+        negative_prompt="",
+        seed=1,
+        steps=2,
+        guidance_scale=7.5,
+        width=64,
+        height=64,
+        scheduler="euler",
+    )
     return dataclasses.replace(base, **changes)
 
 

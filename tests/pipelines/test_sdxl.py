@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
 from batchgen.config.schedulers import OWN_SPACING, SCHEDULERS
+from batchgen.config.settings import Settings
 from batchgen.errors import DeviceError, DeviceLost, DeviceOutOfMemory, ModelError
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.tensors import Stored
@@ -22,10 +23,20 @@ from batchgen.pipelines.factory import load
 from batchgen.pipelines.mindspore import sdxl
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.scheduler import scheduler
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 
 CPU = DeviceKind.cpu
-CAT = Settings("a cat", None, "", 1, 2, 7.5, 64, 64, "euler")
+CAT = Settings(
+    prompt="a cat",
+    prompt_2=None,
+    negative_prompt="",
+    seed=1,
+    steps=2,
+    guidance_scale=7.5,
+    width=64,
+    height=64,
+    scheduler="euler",
+)
 
 
 def image(**changes: Any) -> ImageRequest:

@@ -13,9 +13,10 @@ from conftest import MakeConfig, WriteTable
 from batchgen.config.job import JobConfig, ReadingConfig
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
-from batchgen.plan.batches import image_columns, window_rows
+from batchgen.plan.batches import window_rows
 from batchgen.plan.fingerprint import as_hex
 from batchgen.plan.requests import ImageRequest
+from batchgen.plan.resolution import image_columns
 from batchgen.plan.scan import survey
 from batchgen.table import Rows, Table, open_table
 

@@ -11,17 +11,11 @@ from conftest import MakeConfig, WriteTable
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig, ReadingConfig
-from batchgen.config.validation import SEED_LIMIT
+from batchgen.config.settings import SEED_LIMIT, Settings
 from batchgen.errors import TableError
-from batchgen.plan.batches import (
-    ImageColumns,
-    chunk_rows,
-    cut,
-    image_columns,
-    materialised,
-    window_rows,
-)
-from batchgen.plan.requests import Batch, Settings
+from batchgen.plan.batches import chunk_rows, cut, requests, window_rows
+from batchgen.plan.requests import Batch
+from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, open_table
 
 REVISION = "fake-1"
@@ -44,7 +38,7 @@ class Planned:
     def batches(self, pending: NDArray[np.bool_] | None = None) -> list[list[int]]:
         """Cut, with all images pending unless it is said."""
         mask = np.ones(len(self.columns.row), dtype=bool) if pending is None else pending
-        return [batch.tolist() for batch in cut(self.rows, self.columns, mask, self.config)]
+        return [batch.tolist() for batch in cut(self.columns, mask, self.config)]
 
 
 @pytest.fixture
@@ -228,10 +222,10 @@ def test_the_first_rows_are_batched_alike_in_a_longer_table(planned: Any) -> Non
     assert long.batches()[:64] == short.batches()
 
 
-def test_an_image_is_materialised_with_all_that_shapes_it(planned: Any) -> None:
+def test_a_request_has_all_that_shapes_the_image(planned: Any) -> None:
     """Resolved settings, key, index, number and the columns that are carried."""
     images = planned("id,prompt,steps,mood\na,x,,calm\nb,y,9,wild\n", seeds=[4, 5])
-    image = materialised(images.rows, images.columns, [3], images.config)[0]
+    image = requests(images.columns, [3])[0]
     assert (image.key, image.row_index, image.number) == (("b", 1), 1, 1)
     assert image.settings == Settings(
         prompt="y",
@@ -251,7 +245,7 @@ def test_an_image_is_materialised_with_all_that_shapes_it(planned: Any) -> None:
 def test_a_batch_is_known_by_who_is_in_it_and_in_which_place(planned: Any) -> None:
     """Another member, or another order, is another batch_id."""
     images = planned(prompts(3))
-    a, b, c = materialised(images.rows, images.columns, [0, 1, 2], images.config)
+    a, b, c = requests(images.columns, [0, 1, 2])
     made_up = {Batch(members).batch_id for members in ((a, b), (b, a), (a, c), (a,))}
     assert len(made_up) == 4
     assert Batch((a, b)).batch_id == Batch((a, dataclasses.replace(b, is_pending=False))).batch_id
@@ -261,7 +255,7 @@ def test_a_batch_is_known_by_who_is_in_it_and_in_which_place(planned: Any) -> No
 def test_halves_are_the_batch_in_order(planned: Any, n: int, sizes: tuple[int, int]) -> None:
     """The first half is the longer one."""
     images = planned(prompts(n))
-    batch = Batch(tuple(materialised(images.rows, images.columns, range(n), images.config)))
+    batch = Batch(tuple(requests(images.columns, range(n))))
     first, second = batch.halves()
     assert (len(first.requests), len(second.requests)) == sizes
     assert first.requests + second.requests == batch.requests

@@ -14,16 +14,12 @@ from batchgen.config.job import JobConfig
 from batchgen.config.models import FakeModel
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.schedulers import SCHEDULERS
+from batchgen.config.settings import Settings
 from batchgen.images.parameters import parameters_text, settings_of
 from batchgen.ledger.schema import METADATA, carried_name
 from batchgen.plan.backlog import whole_windows
-from batchgen.plan.batches import (
-    cut,
-    image_columns,
-    materialised,
-    window_rows,
-)
-from batchgen.plan.requests import Settings
+from batchgen.plan.batches import cut, requests, window_rows
+from batchgen.plan.resolution import image_columns
 from batchgen.table import SETTINGS, Rows
 
 SHARED = ("steps", "guidance_scale", "width", "height", "scheduler")
@@ -80,7 +76,7 @@ def all_batches(rows: Rows, config: JobConfig, pending: Any = None) -> list[list
     """Return the batches of rows, as positions."""
     columns = image_columns(rows, config, "fake-1")
     mask = np.ones(len(columns.row), dtype=bool) if pending is None else np.array(pending)
-    return [batch.tolist() for batch in cut(rows, columns, mask, config)]
+    return [batch.tolist() for batch in cut(columns, mask, config)]
 
 
 @given(ROWS, CONFIGS)
@@ -105,7 +101,7 @@ def test_the_images_of_a_batch_agree_in_what_a_call_shares(
     rows = rows_of(table)
     columns = image_columns(rows, config, "fake-1")
     for batch in all_batches(rows, config):
-        images = materialised(rows, columns, batch, config)
+        images = requests(columns, batch)
         shared = {tuple(getattr(image.settings, name) for name in SHARED) for image in images}
         assert len(shared) == 1
         assert batch == sorted(batch)
@@ -144,8 +140,7 @@ def test_pieces_of_a_table_are_cut_like_the_whole(
     def named(rows: Rows) -> list[list[tuple[str, int]]]:
         columns = image_columns(rows, config, "fake-1")
         return [
-            [image.key for image in materialised(rows, columns, batch, config)]
-            for batch in all_batches(rows, config)
+            [image.key for image in requests(columns, batch)] for batch in all_batches(rows, config)
         ]
 
     joined = whole_windows(pieces(), window_rows(config))

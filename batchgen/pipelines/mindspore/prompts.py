@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from batchgen.config.sampling import LongPrompt
+from batchgen.config.settings import LongPrompt, Settings
 from batchgen.errors import ImageError
 from batchgen.model import prompt_weights
-from batchgen.plan.requests import Settings
 
 logger = logging.getLogger(__name__)
 

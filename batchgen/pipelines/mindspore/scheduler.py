@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchgen.config.sampling import TimestepSpacing
 from batchgen.config.schedulers import SCHEDULERS
+from batchgen.config.settings import TimestepSpacing
 
 
 def scheduler(name: str, model_config: Any, timestep_spacing: str = "model") -> Any:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from batchgen.adapters.adapter import Adapter
 from batchgen.config.job import DeviceConfig, DeviceKind
 from batchgen.config.models import ModelConfig
+from batchgen.config.settings import Settings
 from batchgen.faults import device_errors
 from batchgen.model import weights
 from batchgen.pipelines.base import NO_ADAPTERS, PLAIN, Decoding, Generation, Picture
@@ -29,7 +30,7 @@ from batchgen.pipelines.mindspore.lora_layers import Adapters
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.prompts import Prompt, Prompts
 from batchgen.pipelines.mindspore.scheduler import scheduler
-from batchgen.plan.requests import ImageRequest, Settings
+from batchgen.plan.requests import ImageRequest
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,329 @@
+"""The one table of the settings of an image.
+
+`Settings` holds the resolved settings of one image, and each of its fields carries its row of the
+table. What a config may say, which columns of a prompt table mean what, which images share a batch,
+what enters a fingerprint, the columns of the metadata, the `parameters` text and the pages of docs/
+are derived from these rows. A setting to come is a field at the end of `Settings`, with its row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, get_args, get_type_hints
+
+from batchgen.config import lora, schedulers
+from batchgen.config.validation import number_problem
+
+SEED_LIMIT = 2**63
+"""Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
+
+
+class TimestepSpacing(str, Enum):
+    """How a scheduler spreads its steps over the noise schedule; `model` is the model's own way."""
+
+    model = "model"
+    leading = "leading"
+    linspace = "linspace"
+    trailing = "trailing"
+
+
+class LongPrompt(str, Enum):
+    """What becomes of a prompt of more tokens than a text encoder takes, 75 and two marks."""
+
+    cut = "cut"
+    chunk = "chunk"
+
+
+class Hashed(Enum):
+    """How a setting enters the fingerprint of an image; see `plan.fingerprint`."""
+
+    text = "its length and its text, null as empty"
+    word = "its value"
+    seed = "mixed in by itself, as it differs from image to image"
+    adapters = "with the hash of each adapter's file; not at all where it names none"
+    later = "its name and value; not at all where it is the default"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: all there is to say of a setting but what it does."""
+
+    meaning: str
+    default: Any = None
+    """What holds where nobody says anything; None for what only a row or the model can say."""
+    low: float | None = None
+    """Least number that is allowed; None for what is no number."""
+    high: float = 0
+    multiple_of: int = 1
+    choices: type[Enum] | None = None
+    """The words that are allowed, for a setting of few."""
+    check: Callable[[object], str | None] | None = None
+    """Says what is wrong with a value, for a setting with rules of its own."""
+    spelling: Callable[[str], str] | None = None
+    """Gives the one spelling of a text that has several."""
+    in_table: bool = False
+    """Whether a row of the prompt table may say it."""
+    aliases: tuple[str, ...] = ()
+    """Other names of its column, in lower case with underscores."""
+    is_shared: bool = False
+    """Whether the images of a batch must agree in it."""
+    hashed: Hashed = Hashed.later
+    label: str | None = None
+    """Its key in the `parameters` text."""
+    column: str | None = None
+    """Its column in the metadata, where that has another name."""
+    name: str = ""
+    """That of its field; filled in from `Settings`."""
+    kind: type = str
+    """`str`, `int`, `float` or `bool`; filled in from `Settings`."""
+
+    def problem(self, value: object) -> str | None:
+        """Say what is wrong with a value, of a job or of a row, or return None."""
+        if self.check is not None:
+            return self.check(value)
+        if self.low is None:
+            return None
+        is_whole = self.kind is int
+        return number_problem(
+            value, self.low, self.high, whole=is_whole, multiple_of=self.multiple_of
+        )
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether any text will do."""
+        return self.kind is str and self.check is None and self.choices is None
+
+    @property
+    def metadata_column(self) -> str:
+        """Its column in metadata.parquet and failures.parquet."""
+        return self.column or self.name
+
+
+def _row(setting: Setting) -> Any:
+    """Return a field of `Settings` that carries its row."""
+    default = dataclasses.MISSING if setting.default is None else setting.default
+    return dataclasses.field(default=default, metadata={"setting": setting})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The resolved settings of one image: all that shapes it, next to the model.
+
+    The order of the fields is that in which they enter the fingerprint, and stays as it is.
+    """
+
+    prompt: str = _row(
+        Setting(
+            "the prompt, exactly as in the table",
+            in_table=True,
+            aliases=("text", "caption", "positive_prompt"),
+            hashed=Hashed.text,
+            column="text",
+        )
+    )
+    prompt_2: str | None = _row(
+        Setting(
+            "the prompt of the second text encoder; null where it is the first's",
+            in_table=True,
+            aliases=("prompt2",),
+            hashed=Hashed.text,
+            label="Prompt 2",
+        )
+    )
+    negative_prompt: str = _row(
+        Setting(
+            "the negative prompt; empty where there is none",
+            default="",
+            in_table=True,
+            aliases=("negative", "neg_prompt"),
+            hashed=Hashed.text,
+        )
+    )
+    seed: int = _row(
+        Setting(
+            "seed of the image's own noise generator, below 2**63",
+            low=0,
+            high=SEED_LIMIT - 1,
+            in_table=True,
+            hashed=Hashed.seed,
+            label="Seed",
+        )
+    )
+    steps: int = _row(
+        Setting(
+            "denoising steps",
+            default=20,
+            low=1,
+            high=1000,
+            in_table=True,
+            aliases=("num_inference_steps", "inference_steps", "num_steps"),
+            is_shared=True,
+            hashed=Hashed.word,
+            label="Steps",
+        )
+    )
+    guidance_scale: float = _row(
+        Setting(
+            "classifier-free guidance; off at 1 and below",
+            default=7.5,
+            low=0,
+            high=100,
+            in_table=True,
+            aliases=("cfg_scale", "cfg", "guidance"),
+            is_shared=True,
+            hashed=Hashed.word,
+            label="CFG scale",
+        )
+    )
+    width: int = _row(
+        Setting(
+            "pixels, a multiple of 8",
+            low=64,
+            high=8192,
+            multiple_of=8,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.word,
+        )
+    )
+    height: int = _row(
+        Setting(
+            "pixels, a multiple of 8",
+            low=64,
+            high=8192,
+            multiple_of=8,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.word,
+        )
+    )
+    scheduler: str = _row(
+        Setting(
+            "the scheduler; docs/sampling.md has the names",
+            default="euler",
+            check=schedulers.scheduler_problem,
+            spelling=schedulers.canonical,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.word,
+            label="Sampler",
+        )
+    )
+    timestep_spacing: str = _row(
+        Setting(
+            "how the scheduler spreads its steps; `model` is the model's own way, and some "
+            "schedulers have one of their own: docs/sampling.md",
+            default="model",
+            choices=TimestepSpacing,
+            hashed=Hashed.word,
+            label="Timestep spacing",
+        )
+    )
+    guidance_rescale: float = _row(
+        Setting(
+            "share of the rescaled prediction, 0 to 1, against overexposure (arXiv 2305.08891, "
+            "section 3.4); off at 0",
+            default=0.0,
+            low=0,
+            high=1,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.word,
+            label="CFG rescale",
+        )
+    )
+    cfg_cutoff: float = _row(
+        Setting(
+            "share of the steps that guidance is on for; those after it cost half",
+            default=1.0,
+            low=0.01,
+            high=1,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.word,
+            label="CFG cutoff",
+        )
+    )
+    clip_skip: int = _row(
+        Setting(
+            "layers of the text encoders left out, counted from SDXL's own, the last but one",
+            default=0,
+            low=0,
+            high=11,
+            in_table=True,
+            hashed=Hashed.word,
+            label="Clip skip",
+        )
+    )
+    long_prompt: str = _row(
+        Setting(
+            "what becomes of a prompt of more than 75 tokens: `cut` leaves out the rest, `chunk` "
+            "encodes it 75 at a time",
+            default="cut",
+            choices=LongPrompt,
+            hashed=Hashed.word,
+            label="Long prompt",
+        )
+    )
+    weighting: bool = _row(
+        Setting(
+            "whether `(word:1.2)`, `(word)` and `[word]` in prompts are weights",
+            default=False,
+            hashed=Hashed.word,
+            label="Prompt weighting",
+        )
+    )
+    lora: str = _row(
+        Setting(
+            "adapters and their weights, `pixel:0.8 film:0.5`; a bare name is weight 1, empty is "
+            "none",
+            default="",
+            check=lora.problem,
+            in_table=True,
+            is_shared=True,
+            hashed=Hashed.adapters,
+            label="Lora",
+        )
+    )
+
+
+def _rows() -> dict[str, Setting]:
+    hints = get_type_hints(Settings)
+    return {
+        field.name: dataclasses.replace(
+            field.metadata["setting"],
+            name=field.name,
+            kind=next(iter(get_args(hints[field.name])), hints[field.name]),
+        )
+        for field in dataclasses.fields(Settings)
+    }
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(_rows())
+"""The table: name to row, in the order of `Settings`."""
+
+IMAGES_PER_PROMPT = Setting(
+    "images of the row, each with the next seed",
+    default=1,
+    low=1,
+    high=10_000,
+    in_table=True,
+    aliases=("num_images_per_prompt", "num_images", "n_images"),
+    name="images_per_prompt",
+    kind=int,
+)
+"""What else a row may say: how many images it makes is no setting of any of them."""
+
+
+def default_of(name: str) -> Any:
+    """Return a config's field for a setting, with the default of the table.
+
+    A setting of few words is an enum there, which configs are checked by.
+    """
+    row = SETTINGS[name]
+    value = row.default if row.choices is None else row.choices(row.default)
+    return dataclasses.field(default=value)
