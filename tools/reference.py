@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
 
-from batchgen.config import job, models, sampling
+from batchgen.config import job, models, sampling, settings
 from batchgen.config.schedulers import SCHEDULERS
+from batchgen.config.settings import SETTINGS, Setting, default_of
 
 _PREFIXES = {
     "JobConfig": "",
@@ -62,7 +63,7 @@ def _rows(node: ast.ClassDef, prefix: str) -> Iterator[str]:
     for field, after in zip(node.body, [*node.body[1:], None], strict=True):
         if not isinstance(field, ast.AnnAssign):
             continue
-        meaning = ""
+        meaning = _flat(row.meaning) if (row := _setting(field.value)) else ""
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             meaning = _flat(str(after.value.value))
         cells = [_code(prefix + ast.unparse(field.target)), _type(ast.unparse(field.annotation))]
@@ -70,7 +71,7 @@ def _rows(node: ast.ClassDef, prefix: str) -> Iterator[str]:
 
 
 def _type(annotation: str) -> str:
-    for module in (job, sampling, models):
+    for module in (job, sampling, models, settings):
         kind = getattr(module, annotation, None)
         if isinstance(kind, type) and issubclass(kind, Enum):
             return ", ".join(f"`{name}`" for name in kind.__members__)
@@ -80,6 +81,8 @@ def _type(annotation: str) -> str:
 def _default(value: ast.expr | None) -> str:
     if value is None:
         return "required"
+    if row := _setting(value):
+        return _code(repr(row.default) if row.choices is None else row.default)
     if isinstance(value, ast.Call):  # field(default_factory=...)
         made = ast.unparse(value.keywords[0].value)
         return {"list": "`[]`", "dict": "`{}`"}.get(made, f"see `{made}`")
@@ -89,6 +92,13 @@ def _default(value: ast.expr | None) -> str:
         if text == "None"
         else _code(text.rpartition(".")[2] if "." in text and text[0].isupper() else text)
     )
+
+
+def _setting(value: ast.expr | None) -> Setting | None:
+    """Return the row of the table of settings that a field takes its default from."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == default_of.__name__:
+        return SETTINGS[ast.literal_eval(value.args[0])]
+    return None
 
 
 def _code(text: str) -> str:

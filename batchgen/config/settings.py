@@ -290,6 +290,25 @@ class Settings:
         )
     )
 
+    def as_columns(self) -> dict[str, Any]:
+        """Return the settings under the names of their columns in the metadata."""
+        return {row.metadata_column: getattr(self, name) for name, row in SETTINGS.items()}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> Settings:
+        """Return the settings behind a row of the metadata.
+
+        A column that is not there, for a setting that came after the row was written, is the
+        default. Raises `KeyError` for one without a default.
+        """
+        return cls(
+            **{
+                name: columns[row.metadata_column]
+                for name, row in SETTINGS.items()
+                if row.metadata_column in columns or row.default is None
+            }
+        )
+
 
 def _rows() -> dict[str, Setting]:
     hints = get_type_hints(Settings)

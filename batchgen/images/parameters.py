@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from typing import Any
 
 from batchgen.config.schedulers import SCHEDULERS
-from batchgen.config.settings import Settings
+from batchgen.config.settings import SETTINGS, Settings
 from batchgen.errors import ImageError
 
 RNG = "numpy-PCG64"
@@ -19,14 +18,14 @@ _GUARD = "\u200b"
 """Zero-width space: keeps a prompt that begins like the negative one from being read as it."""
 _FIRST_LAYER = 2
 """Viewers count layers from the last, 1; SDXL's own, which diffusers calls 0, is the one before."""
-_RARE = {
-    "timestep_spacing": "Timestep spacing",
-    "guidance_rescale": "CFG rescale",
-    "cfg_cutoff": "CFG cutoff",
-    "long_prompt": "Long prompt",
-    "weighting": "Prompt weighting",
-}
-"""Settings that are named where they are not the default."""
+_ALWAYS = ("steps", "scheduler", "guidance_scale", "seed")
+"""Settings that every text names, in the order of the web UI."""
+_UNUSUAL = [
+    name
+    for name in dict.fromkeys(("prompt_2", "clip_skip", *SETTINGS))
+    if SETTINGS[name].label and name not in _ALWAYS
+]
+"""Settings that are named where they are not the default, in the order of 0.1.0."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]+")
 
 
@@ -43,31 +42,47 @@ def parameters_text(
     if settings.negative_prompt:
         lines.append(f"Negative prompt: {_one_line(settings.negative_prompt)}")
     pairs = {
-        "Steps": settings.steps,
-        "Sampler": SCHEDULERS[settings.scheduler].label,
-        "CFG scale": settings.guidance_scale,
-        "Seed": settings.seed,
+        **{_label(name): _shown(name, settings) for name in _ALWAYS},
         "Size": f"{settings.width}x{settings.height}",
         "Model hash": model_revision[:10],
         "Model": model,
         "RNG source": RNG,
     }
-    if settings.prompt_2:
-        pairs["Prompt 2"] = _one_line(settings.prompt_2)
-    if settings.clip_skip:
-        pairs["Clip skip"] = settings.clip_skip + _FIRST_LAYER
-    for name, default in _rare_defaults(type(settings)).items():
-        if (value := getattr(settings, name)) != default:
-            pairs[_RARE[name]] = value
-    if settings.lora:
-        pairs["Lora"] = settings.lora
-        pairs["Lora hashes"] = _lora_hashes(lora_revisions)
-    lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in pairs.items()))
+    for name in _UNUSUAL:
+        if getattr(settings, name) not in (SETTINGS[name].default, ""):
+            pairs[_label(name)] = _shown(name, settings)
+        if name == "lora" and settings.lora:
+            pairs["Lora hashes"] = _lora_hashes(lora_revisions)
+    lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in pairs.items()))
     return "\n".join(lines)
 
 
-def _rare_defaults(kind: type[Settings]) -> dict[str, Any]:
-    return {f.name: f.default for f in dataclasses.fields(kind) if f.name in _RARE}
+def _label(name: str) -> str:
+    return str(SETTINGS[name].label)
+
+
+def _shown(name: str, settings: Settings) -> str:
+    """Return a setting as viewers know it."""
+    value = getattr(settings, name)
+    match name:
+        case "scheduler":
+            return SCHEDULERS[value].label
+        case "clip_skip":
+            return str(value + _FIRST_LAYER)
+        case "prompt_2":
+            return _one_line(value)
+    return str(value)
+
+
+def _read(name: str, text: str) -> Any:
+    """Return the setting behind `_shown`. Raises `KeyError` or `ValueError` for another text."""
+    match name:
+        case "scheduler":
+            return {scheduler.label: own for own, scheduler in SCHEDULERS.items()}[text]
+        case "clip_skip":
+            return int(text) - _FIRST_LAYER
+    kind = SETTINGS[name].kind
+    return text == "True" if kind is bool else kind(text)
 
 
 def _lora_hashes(revisions: str) -> str:
@@ -94,28 +109,17 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
     """
     *texts, last = parameters.split("\n")
     pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
-    labels = {scheduler.label: name for name, scheduler in SCHEDULERS.items()}
+    negative = "".join(texts[1:]).removeprefix("Negative prompt: ").removeprefix(_GUARD)
     try:
         width, _, height = pairs["Size"].partition("x")
+        named = [*_ALWAYS, *(name for name in _UNUSUAL if _label(name) in pairs)]
+        values = {name: _read(name, pairs[_label(name)]) for name in named}
         settings = Settings(
             prompt=texts[0].removeprefix(_GUARD),
-            prompt_2=pairs.get("Prompt 2"),
-            negative_prompt="".join(texts[1:])
-            .removeprefix("Negative prompt: ")
-            .removeprefix(_GUARD),
-            seed=int(pairs["Seed"]),
-            steps=int(pairs["Steps"]),
-            guidance_scale=float(pairs["CFG scale"]),
+            negative_prompt=negative,
             width=int(width),
             height=int(height),
-            scheduler=labels[pairs["Sampler"]],
-            clip_skip=int(pairs.get("Clip skip", _FIRST_LAYER)) - _FIRST_LAYER,
-            **{
-                name: type(default)(pairs[_RARE[name]])
-                for name, default in _rare_defaults(Settings).items()
-                if _RARE[name] in pairs
-            },
-            lora=pairs.get("Lora", ""),
+            **{"prompt_2": None, **values},
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error

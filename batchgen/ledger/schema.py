@@ -5,9 +5,12 @@ docs/metadata.md is printed from here (`python -m batchgen.ledger.schema`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
+
+from batchgen.config.settings import SETTINGS
 
 
 class Column(NamedTuple):
@@ -28,27 +31,27 @@ _IMAGE = (
     Column("row_index", _LONG, "which row of the table when the image was made, from 0"),
     Column("image_index", pa.int32(), "which image of the row, from 0"),
 )
-_SETTINGS = (
-    Column("text", _TEXT, "the prompt, exactly as in the table"),
-    Column(
-        "prompt_2", _TEXT, "the prompt of the second text encoder; null where it is the first's"
-    ),
-    Column("negative_prompt", _TEXT, "the negative prompt; empty where there is none"),
-    Column("seed", _LONG, "seed of the image's own noise generator, below 2**63"),
-    Column("rng", _TEXT, "the noise source: numpy's bit generator"),
-    Column("steps", pa.int32(), "denoising steps"),
-    Column("guidance_scale", pa.float64(), "classifier-free guidance; off at 1 and below"),
-    Column("guidance_rescale", pa.float64(), "share of the rescaled guidance; off at 0"),
-    Column("cfg_cutoff", pa.float64(), "share of the steps with guidance"),
-    Column("clip_skip", pa.int32(), "layers of the text encoders left out, as in diffusers"),
-    Column("scheduler", _TEXT, "the scheduler's one name: docs/sampling.md"),
-    Column("lora", _TEXT, "adapters and weights, as `film:0.5 pixel:0.8`; empty without any"),
-    Column("timestep_spacing", _TEXT, "how it spreads its steps; `model` is the model's own way"),
-    Column("long_prompt", _TEXT, "`cut` or `chunk`: what becomes of tokens over 75"),
-    Column("weighting", pa.bool_(), "whether `(word:1.2)` in a prompt is a weight"),
-    Column("width", pa.int32(), "pixels"),
-    Column("height", pa.int32(), "pixels"),
-)
+_ARROW: dict[type, pa.DataType] = {
+    str: _TEXT, int: pa.int32(), float: pa.float64(), bool: pa.bool_(),
+}  # fmt: skip
+_FIRST = (
+    "prompt", "prompt_2", "negative_prompt", "seed", "steps", "guidance_scale", "guidance_rescale",
+    "cfg_cutoff", "clip_skip", "scheduler", "lora", "timestep_spacing", "long_prompt", "weighting",
+    "width", "height",
+)  # fmt: skip
+"""The settings of 0.1.0 in the order of its columns; later ones come behind."""
+
+
+def _setting_columns() -> Iterator[Column]:
+    for name in dict.fromkeys((*_FIRST, *SETTINGS)):
+        row = SETTINGS[name]
+        kind = _LONG if name == "seed" else _ARROW[row.kind]
+        yield Column(row.metadata_column, kind, row.meaning)
+        if name == "seed":
+            yield Column("rng", _TEXT, "the noise source: numpy's bit generator")
+
+
+_SETTINGS = tuple(_setting_columns())
 
 METADATA = (
     Column("file_name", _TEXT, "the image, relative to the job's folder"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from batchgen.config.models import FakeModel
+from batchgen.config.settings import SETTINGS, Hashed, Settings
 from batchgen.errors import DeviceOutOfMemory, ImageError
 from batchgen.pipelines.base import PLAIN, Decoding, Generation, Picture
 from batchgen.plan.requests import Batch, ImageRequest
@@ -84,7 +85,8 @@ class FakePipeline:
 def _pixels(image: ImageRequest, salt: str) -> NDArray[np.uint8]:
     """Return (height, width, 3) uint8 that depend on the settings, the seed and the salt only."""
     settings = image.settings
-    digest = hashlib.sha256(repr((settings, salt)).encode("utf-8", "surrogatepass")).digest()
+    text = f"({_text(settings)}, {salt!r})"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     coarse = generator.integers(0, 256 - _GRAIN, (_COARSE, _COARSE, 3), dtype=np.uint8)
     size = (settings.width, settings.height)
@@ -93,3 +95,13 @@ def _pixels(image: ImageRequest, salt: str) -> NDArray[np.uint8]:
     grain = np.frombuffer(generator.bytes(n_bytes), dtype=np.uint8) % np.uint8(_GRAIN)
     pixels: NDArray[np.uint8] = np.asarray(field) + grain.reshape(*reversed(size), 3)
     return pixels
+
+
+def _text(settings: Settings) -> str:
+    """Return settings as text; those that came later only where they are not the default."""
+    values = {
+        name: getattr(settings, name)
+        for name, row in SETTINGS.items()
+        if row.hashed is not Hashed.later or getattr(settings, name) != row.default
+    }
+    return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"

@@ -5,7 +5,6 @@ Reads only; the runner writes. `import mindspore` never happens here.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -188,8 +187,7 @@ class Job:
                 image = wanted.pop((row["row_key"], row["image_index"]), None)
                 if image is None:
                     continue
-                now = dataclasses.asdict(image.settings)
-                now["text"] = now.pop("prompt")
+                now = image.settings.as_columns()
                 fields = [
                     f"{k}: {row.get(k)!r} -> {v!r}" for k, v in now.items() if row.get(k) != v
                 ]

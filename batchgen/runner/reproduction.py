@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,13 +142,11 @@ def _batch_of(
 
 
 def _image(row: dict[str, Any]) -> ImageRequest:
-    names = [field.name for field in dataclasses.fields(Settings) if field.name != "prompt"]
-    settings = Settings(prompt=row["text"], **{name: row[name] for name in names})
     return ImageRequest(
         row_key=row["row_key"],
         row_index=row["row_index"],
         image_index=row["image_index"],
-        settings=settings,
+        settings=Settings.from_columns(row),
         fingerprint=row["fingerprint"],
         number=row["row_index"],
         is_pending=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 from batchgen.images.image_file import Saved
@@ -54,15 +53,13 @@ def failure_record(failed: Failed, attempt: int, *, is_final: bool, run_id: str)
 
 
 def _settings(image: ImageRequest) -> Record:
-    settings = dataclasses.asdict(image.settings)
     return {
         "row_key": image.row_key,
         "row_index": image.row_index,
         "image_index": image.image_index,
         "fingerprint": image.fingerprint,
-        "text": settings.pop("prompt"),
         "rng": RNG,
-        **settings,
+        **image.settings.as_columns(),
     }
 
 
