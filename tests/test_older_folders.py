@@ -9,8 +9,11 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +48,9 @@ POINTS = {
 }
 """Folder of a point of the grid to its label."""
 
-UNCHANGED = ["row_key", "image_index", "run_id", "created_at", "fingerprint", "file_sha256"]
+UNCHANGED = [
+    "row_key", "image_index", "run_id", "created_at", "fingerprint", "environment", "file_sha256",
+]  # fmt: skip
 """What a row keeps as long as its image is not made again."""
 
 
@@ -83,12 +88,13 @@ class Resumed:
 
 
 def copied(name: str, to: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Copy a sample and enter it, on a machine that has the versions it was made with.
+    """Copy a sample and enter it, on a machine that has the numpy it was made with.
 
-    Versions are part of a job's identity, and those installed here may be later ones.
+    That is part of a job's identity, and the one installed here may be a later one. Another
+    batchgen and another Pillow refuse nothing.
     """
     place = shutil.copytree(SAMPLES / name, to / name)
-    installed, then = importlib.metadata.version, MAKER["versions"]
+    installed, then = importlib.metadata.version, {"numpy": MAKER["versions"]["numpy"]}
     patch.setattr(importlib.metadata, "version", lambda of: then.get(of) or installed(of))
     patch.setenv("BATCHGEN_CACHE", str(to / "cache"))
     patch.chdir(place)
@@ -142,10 +148,14 @@ def test_what_an_older_version_made_is_not_made_again(resumed: Resumed) -> None:
 
 
 def test_the_rows_are_those_the_older_version_would_have_written(resumed: Resumed) -> None:
-    """Keys, settings, seeds, batches, pixels, fingerprints and carried columns, in order."""
+    """Keys, settings, seeds, batches, pixels, fingerprints and carried columns, in order.
+
+    An environment has all versions in it, batchgen's own too, and the bytes are Pillow's.
+    """
+    others = ("file_sha256", "environment")
     for folder, job in resumed.jobs.items():
         for row, expected in zip(resumed.rows(folder), job["rows"], strict=True):
-            wanted = {name: value for name, value in expected.items() if name != "file_sha256"}
+            wanted = {name: value for name, value in expected.items() if name not in others}
             assert as_expected(row, wanted) == wanted
 
 
@@ -210,3 +220,44 @@ def test_images_of_an_older_version_are_not_redone_unasked(
     said = capsys.readouterr().err
     assert "4 finished images were made with other settings" in said
     assert "steps: 4 -> 8" in said
+
+
+@pytest.mark.parametrize("name", LAST_IMAGES)
+def test_a_later_batchgen_and_a_later_pillow_refuse_no_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written down, not compared; a later numpy draws other noise and is refused."""
+    place = copied(name, tmp_path, monkeypatch)
+    command, patched = content(place / "commands.json")["resume_with"], importlib.metadata.version
+    later = {"batchgen": "9.9.9", "pillow": "99.0"}
+    monkeypatch.setattr(importlib.metadata, "version", lambda of: later.get(of) or patched(of))
+    assert main(command) == content(place / "expected.json")["exit_code"]
+    later["numpy"] = "1.99.0"
+    assert main([word for word in command if word != "on_change=redo"]) == 2
+
+
+@pytest.mark.parametrize("name", ["finished", "half-way", "grid"])
+def test_a_setting_of_images_to_come_changes_no_older_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field that is added to `ImagesConfig` is in no identity as long as it is its default."""
+    place = copied(name, tmp_path, monkeypatch)
+    root = Path(batchgen.__file__).parents[1]
+    for part in ("batchgen", "conf"):
+        shutil.copytree(root / part, tmp_path / "later" / part)
+    module = tmp_path / "later" / "batchgen" / "config" / "job.py"
+    field = "    lossless: bool = True\n"
+    source = module.read_text(encoding="utf-8")
+    assert source.count(field) == 1
+    module.write_text(source.replace(field, f"{field}    effort: int = 4\n"), encoding="utf-8")
+    command = [sys.executable, "-m", "batchgen", *content(place / "commands.json")["resume_with"]]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "later")}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, check=False)
+    expected = content(place / "expected.json")
+    assert done.returncode == expected["exit_code"], done.stderr
+    for folder, job in expected["jobs"].items():
+        kept = batchgen.read_metadata(SAMPLES / name / folder)
+        after = batchgen.read_metadata(place / folder)
+        assert len(kept.merge(after, on=UNCHANGED)) == job["n_kept"]
+    if name == "grid":
+        assert {path.name for path in (place / "grid").iterdir() if path.is_dir()} == set(POINTS)

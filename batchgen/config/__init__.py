@@ -3,10 +3,12 @@
 schedulers  the schedulers on offer, under every name they are known by
 lora        the text that names adapters and their weights
 validation  types and ranges
+revisions   numbers that are raised when pictures can differ
 settings    the one table of the settings of an image
 seeds       the seeds of a job, as a list or a range
 sampling    the settings that shape every image of a job
 models      the models and adapters a job may name
 job         `JobConfig`, the whole of it
 names       a `JobConfig` from names and plain values, and back
+job_identity  what of a config tells one job from another
 """

@@ -181,30 +181,35 @@ def unknown_adapter(name: str, config: JobConfig) -> str:
 
 _NAME_BYTES = 200
 
+OF_JOB = {"identity": "job"}
+"""Mark of a field that shapes images: it is in a job's identity, and in the name of a point."""
+OF_POINT = {"identity": "point"}
+"""Mark of a field that names files: it is in the name of a point; the identity has their hashes."""
+
 
 @dataclass(kw_only=True)
 class JobConfig:
     """A job: a table, how to make an image of each row, and where to put it."""
 
-    table: str
+    table: str = field(metadata=OF_POINT)
     """Path of the prompt table."""
     name: str | None = None
     """Folder under `output_root`; None is the table's stem."""
     output_root: str = "outputs"
-    model: ModelConfig = field(default_factory=SdxlModel)
+    model: ModelConfig = field(default_factory=SdxlModel, metadata=OF_POINT)
     device: DeviceConfig = field(default_factory=DeviceConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    adapters: dict[str, AdapterConfig] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig, metadata=OF_JOB)
+    adapters: dict[str, AdapterConfig] = field(default_factory=dict, metadata=OF_POINT)
     """Name -> LoRA: those that `sampling.lora` and the table's column `lora` may name."""
-    seed: int = 0
+    seed: int = field(default=0, metadata=OF_JOB)
     """Seed of the job; each image's own is derived from it, the row key and the image index."""
-    seeds: Any = None
+    seeds: Any = field(default=None, metadata=OF_JOB)
     """A list, or a range such as 0..99 with both ends: every row with every seed."""
-    images_per_prompt: int = 1
-    batch_size: int = 1
+    images_per_prompt: int = field(default=1, metadata=OF_JOB)
+    batch_size: int = field(default=1, metadata=OF_JOB)
     """Images denoised together."""
-    reading: ReadingConfig = field(default_factory=ReadingConfig)
-    images: ImagesConfig = field(default_factory=ImagesConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig, metadata=OF_JOB)
+    images: ImagesConfig = field(default_factory=ImagesConfig, metadata=OF_JOB)
     retry: RetryConfig = field(default_factory=RetryConfig)
     timeout: TimeoutConfig = field(default_factory=TimeoutConfig)
     stop: StopConfig = field(default_factory=StopConfig)

@@ -7,9 +7,10 @@ memory does not grow with the job, save for `load_finished`.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -76,8 +77,13 @@ def n_committed(contents: Contents) -> int:
     return sum(table.num_rows for _, table in live_tables(contents, columns))
 
 
-def load_finished(contents: Contents) -> Finished:
-    """Return what is done as sorted columns: 20 bytes an image, 24 with long file names."""
+def load_finished(contents: Contents, same: Mapping[str, str] = MappingProxyType({})) -> Finished:
+    """Return what is done as sorted columns: 20 bytes an image, 24 with long file names.
+
+    Args:
+        contents: What the folder holds.
+        same: Environment of a row to the one it is as good as, where that is another.
+    """
     n_most = sum(source.n_rows for source in contents.sources)
     key = np.empty(n_most, dtype=np.uint64)
     mark = np.empty(n_most, dtype=np.uint64)
@@ -87,7 +93,7 @@ def load_finished(contents: Contents) -> Finished:
     for source, table in live_tables(contents, columns):
         stretch = slice(n, n + table.num_rows)
         key[stretch] = _keys(table)
-        mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"])
+        mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"], same)
         numbers = _numbers(source.path, table)
         if len(numbers) and numbers.max() > np.iinfo(number.dtype).max:
             number = number.astype(np.int64)
@@ -100,9 +106,10 @@ def load_finished(contents: Contents) -> Finished:
     return Finished(key=key, mark=mark, number=number)
 
 
-def _environments(column: Any) -> Hashes:
+def _environments(column: Any, same: Mapping[str, str]) -> Hashes:
     encoded = column.combine_chunks().dictionary_encode()
-    hashes = np.array([text_hash(text) for text in encoded.dictionary.to_pylist()], np.uint64)
+    texts = [same.get(text, text) for text in encoded.dictionary.to_pylist()]
+    hashes = np.array([text_hash(text) for text in texts], np.uint64)
     chosen: Hashes = hashes[encoded.indices.to_numpy()]
     return chosen
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchgen.config.revisions import REVISIONS
 from batchgen.config.settings import SETTINGS, Hashed
 
 Hashes = NDArray[np.uint64]
@@ -89,6 +90,15 @@ def settings_hashes(settings: Any) -> Hashes:
         values = settings[row.name]
         named = _compute.binary_join_element_wise(row.name, _text(values), "=")
         joined = _with(joined, named, _compute.not_equal(values, row.default))
+    for thing, number in REVISIONS.items():
+        kind, _, name = thing.partition(".")
+        if kind == "scheduler":
+            is_meant = _compute.equal(settings["scheduler"], name)
+        elif kind == "setting":
+            is_meant = _compute.not_equal(settings[name], SETTINGS[name].default)
+        else:
+            continue
+        joined = _with(joined, f"{thing}#{number}", is_meant)
     return text_hashes(joined)
 
 

@@ -13,22 +13,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.config.job import JobConfig
-from batchgen.config.names import plain
+from batchgen.config.job_identity import of_point
 from batchgen.errors import FolderError
 from batchgen.ledger.writer import sealed_parquet
 from batchgen.storage.atomic import opening_errors
 from batchgen.storage.folder import GRID_FILE, JobFolder
-
-_DEFAULT = vars(JobConfig(table=""))
-_NOT_SETTINGS = (
-    "name", "output_root", "device", "limit", "on_change", "retry", "timeout", "stop",
-)  # fmt: skip
 
 SEVERITY = (0, 3, 75, 4, 2)
 """Exit codes of points from mild to severe; a grid ends with the worst of its points'."""
@@ -63,33 +57,12 @@ class Point:
     @property
     def settings(self) -> str:
         """All settings that are not the default, as JSON; what sets one point apart from any."""
-        config = replace(self.config, **{name: _DEFAULT[name] for name in _NOT_SETTINGS})
-        seeds = config.seed_values()
-        config = replace(config, seeds=None if seeds is None else list(seeds))
-        settings = {
-            "model_class": type(config.model).__name__,
-            **_beside_defaults(plain(config), plain(_default_like(config))),
-        }
+        settings = of_point(self.config)
         return json.dumps(settings, sort_keys=True, ensure_ascii=False)
 
     def as_job(self) -> JobConfig:
         """Return the config with its own folder inside the grid's."""
         return replace(self.config, output_root=str(self.root), name=self.folder_name)
-
-
-def _default_like(config: JobConfig) -> JobConfig:
-    return JobConfig(table="", model=type(config.model)())
-
-
-def _beside_defaults(value: Any, default: Any) -> Any:
-    """Return what of a nested config differs from the defaults."""
-    if isinstance(value, dict) and isinstance(default, dict):
-        return {
-            key: _beside_defaults(item, default.get(key))
-            for key, item in value.items()
-            if item != default.get(key)
-        }
-    return value
 
 
 def worst(exit_codes: Sequence[int]) -> int:

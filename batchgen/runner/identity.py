@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata as distributions
@@ -17,8 +17,10 @@ from typing import Any
 from batchgen.adapters import adapter
 from batchgen.adapters.adapter import Adapter
 from batchgen.config.job import DeviceKind, JobConfig, OnChange
+from batchgen.config.job_identity import of_job, of_part
 from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
+from batchgen.config.revisions import REVISIONS, raised
 from batchgen.errors import DeviceError, JobChanged
 from batchgen.ledger.compaction import live_tables, load_finished, n_committed
 from batchgen.ledger.contents import Contents, consistently, read_contents
@@ -26,7 +28,7 @@ from batchgen.ledger.state import Facts
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
 from batchgen.plan.scan import survey
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import FORMAT, JobFolder
 from batchgen.table import Table, open_table
 
 INSTANT_ROWS = 100_000
@@ -34,10 +36,9 @@ INSTANT_ROWS = 100_000
 
 _OURS = ("batchgen", "numpy", "pillow")
 _MODELS = ("mindspore", "mindone", "transformers")
-_NOT_IDENTITY = (
-    "name", "output_root", "table", "limit", "on_change", "retry", "timeout", "stop", "model",
-    "device", "adapters",
-)  # fmt: skip
+_COMPARED = ("numpy", *_MODELS)
+"""Versions that pictures may depend on. The others are only written down: a new batchgen raises the
+numbers of `config.revisions` where pictures change, and a new Pillow changes bytes, not pixels."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,28 @@ class Job:
             "deterministic": self.config.device.deterministic,
             "device": self.device.value,
             "dtype": self.model.dtype,
-            "images": plain(self.config.images),
+            "images": of_part(self.config.images),
             "vae_tiling": self.config.model.vae_tiling,
             "versions": self.versions,
+            **self._revisions,
         }
+
+    @property
+    def _revisions(self) -> dict[str, dict[str, int]]:
+        """The numbers of what all images of the job have in common, where one was raised."""
+        model = self.config.model
+        things = [f"pipeline.{'fake' if isinstance(model, FakeModel) else 'sdxl'}"]
+        if any(thing.startswith("prediction.") for thing in REVISIONS):
+            things.append(f"prediction.{weights.prediction_type(model)}")
+        numbers = raised(things)
+        return {"revisions": numbers} if numbers else {}
+
+    @cached_property
+    def same_environments(self) -> frozenset[str]:
+        """The hashes of this folder's environments that no picture tells from the one of now."""
+        known = (self.folder.identity() or {}).get("environments", {})
+        now = as_read(comparable(self.environment))
+        return frozenset(name for name, then in known.items() if comparable(then) == now)
 
     @cached_property
     def identity(self) -> Identity:
@@ -94,14 +113,16 @@ class Job:
     @cached_property
     def description(self) -> dict[str, Any]:
         """What job.json holds to name a change by: the part of the config that shapes images."""
-        config = {k: v for k, v in plain(self.config).items() if k not in _NOT_IDENTITY}
         model = {"name": self.model.name, "revision": self.model.revision}
-        return {**config, **self.environment, "model": model, "adapters": self.adapter_revisions}
+        environment = comparable(self.environment)
+        adapters = self.adapter_revisions
+        return {**of_job(self.config), **environment, "model": model, "adapters": adapters}
 
     def as_json(self, table: Table, backlog: Backlog) -> dict[str, Any]:
         """Return the content of job.json."""
         environments = (self.folder.identity() or {}).get("environments", {})
         return {
+            "format": FORMAT,
             "batchgen": self.versions["batchgen"],
             "environments": {**environments, self.identity.environment: self.environment},
             "config": plain(self.config),
@@ -122,6 +143,7 @@ class Job:
         path = Path(self.config.table).resolve()
         return {
             "identity": self.description,
+            "revisions": dict(REVISIONS),
             "limit": self.config.limit,
             "on_change": self.config.on_change.value,
             "table": {"path": str(path), "size_bytes": size_bytes, "mtime_ns": mtime_ns},
@@ -149,10 +171,11 @@ class Job:
 
     def committed(self) -> tuple[Contents, Finished]:
         """Return what the folder holds, and as a set of what is done."""
+        same = dict.fromkeys(self.same_environments, self.identity.environment)
 
         def read() -> tuple[Contents, Finished]:
             contents = read_contents(self.folder)
-            return contents, load_finished(contents)
+            return contents, load_finished(contents, same)
 
         return consistently(self.folder, read)
 
@@ -172,7 +195,7 @@ class Job:
         )
         before = (self.folder.identity() or {}).get("identity")
         now = as_read(self.description)
-        for key, old, new in _differences(before or now, now):
+        for key, old, new in _differences(comparable(before or now), now):
             yield f"  {key}: {old} -> {new}"
         yield from self._row_differences(backlog, contents)
         yield (
@@ -199,9 +222,16 @@ class Job:
     def _environment_differences(self, environment: str) -> list[str]:
         """Return what of the environment is another now than when a row was made."""
         known = (self.folder.identity() or {}).get("environments", {})
-        now = as_read(self.environment)
-        then = known.get(environment, now)
+        now = as_read(comparable(self.environment))
+        then = comparable(known.get(environment, now))
         return [f"{key}: {old} -> {new}" for key, old, new in _differences(then, now)]
+
+
+def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an environment, or of a whole identity, pictures may depend on."""
+    versions = environment.get("versions", {})
+    compared = {name: versions[name] for name in _COMPARED if name in versions}
+    return {**environment, "versions": compared}
 
 
 def as_read(content: Any) -> Any:

@@ -14,6 +14,9 @@ from batchgen.storage.atomic import opening_errors, write_atomically
 GRID_FILE = "sweep.parquet"
 """What marks a folder as a grid of jobs."""
 
+FORMAT = 1
+"""Number of the form of job.json and of all that is in a job's folder; 0.1.0 wrote none."""
+
 _CARD = """---
 configs:
 - config_name: default
@@ -162,6 +165,12 @@ class JobFolder:
             raise FolderError(
                 f"{self.job_json} was not written by batchgen. Move it away to go on; the images "
                 "are then compared by their own metadata."
+            )
+        number = content.get("format", FORMAT)
+        if not isinstance(number, int) or number > FORMAT:
+            raise FolderError(
+                f"{self.job_json} has format {number!r}, and this version of batchgen knows up to "
+                f"{FORMAT}: a newer one wrote it. Go on with that one, or choose another name=."
             )
         return content
 

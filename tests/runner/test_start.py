@@ -606,7 +606,10 @@ def test_job_json_says_what_the_job_is(done: JobResult, folder: JobFolder) -> No
     assert content["table"]["columns_used"] == {"row_key": "id", "prompt": "prompt"}
     assert content["table"]["columns_carried"] == ["note"]
     assert content["config"]["sampling"]["steps"] == 20
-    assert content["identity"]["versions"]["batchgen"] == content["batchgen"]
+    assert content["identity"]["versions"].keys() == {"numpy"}
+    (environment,) = content["environments"].values()
+    assert environment["versions"].keys() == {"batchgen", "numpy", "pillow"}
+    assert environment["versions"]["batchgen"] == content["batchgen"]
 
 
 def test_hidden_folder_holds_nothing_of_the_run_when_it_is_over(

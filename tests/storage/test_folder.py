@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from batchgen.errors import FolderError
-from batchgen.storage.folder import GRID_FILE, JobFolder
+from batchgen.storage.folder import FORMAT, GRID_FILE, JobFolder
 
 
 def test_image_names_are_digits_ten_thousand_a_folder(folder: JobFolder) -> None:
@@ -104,4 +107,16 @@ def test_job_json_nested_without_end_is_refused(folder: JobFolder) -> None:
     folder.create()
     folder.job_json.write_text("[" * 200_000)
     with pytest.raises(FolderError, match="cannot be read"):
+        folder.identity()
+
+
+def test_a_newer_form_of_job_json_is_refused_by_its_number(tmp_path: Path) -> None:
+    """An older batchgen must not write into it; none at all is that of 0.1.0."""
+    folder = JobFolder(tmp_path)
+    contents: list[dict[str, Any]] = [{"identity": {}}, {"identity": {}, "format": FORMAT}]
+    for content in contents:
+        folder.write_json(folder.job_json, content)
+        assert folder.identity() == content
+    folder.write_json(folder.job_json, {"identity": {}, "format": FORMAT + 1})
+    with pytest.raises(FolderError, match=rf"format {FORMAT + 1}, .* a newer one wrote it"):
         folder.identity()
