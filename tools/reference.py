@@ -11,7 +11,8 @@ from types import ModuleType
 
 from batchgen.config import job, models, sampling, settings
 from batchgen.config.schedulers import SCHEDULERS
-from batchgen.config.settings import SETTINGS, Setting, default_of
+from batchgen.config.setting_row import Setting
+from batchgen.config.settings import SETTINGS, default_of
 
 _PREFIXES = {
     "JobConfig": "",
@@ -83,8 +84,11 @@ def _default(value: ast.expr | None) -> str:
         return "required"
     if row := _setting(value):
         return _code(repr(row.default) if row.choices is None else row.default)
-    if isinstance(value, ast.Call):  # field(default_factory=...)
-        made = ast.unparse(value.keywords[0].value)
+    if isinstance(value, ast.Call):  # field(default=...), field(default_factory=...), or neither
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        if "default_factory" not in given:
+            return _default(given.get("default"))
+        made = ast.unparse(given["default_factory"])
         return {"list": "`[]`", "dict": "`{}`"}.get(made, f"see `{made}`")
     text = ast.unparse(value)
     return (

@@ -4,6 +4,7 @@ schedulers  the schedulers on offer, under every name they are known by
 lora        the text that names adapters and their weights
 validation  types and ranges
 revisions   numbers that are raised when pictures can differ
+setting_row  what there is to say of a setting
 settings    the one table of the settings of an image
 seeds       the seeds of a job, as a list or a range
 sampling    the settings that shape every image of a job

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from batchgen.config.models import FakeModel
-from batchgen.config.settings import SETTINGS, Hashed, Settings
+from batchgen.config.setting_row import Hashed
+from batchgen.config.settings import SETTINGS, Settings
 from batchgen.errors import DeviceOutOfMemory, ImageError
 from batchgen.pipelines.base import PLAIN, Decoding, Generation, Picture
 from batchgen.plan.requests import Batch, ImageRequest

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchgen.config.revisions import REVISIONS
-from batchgen.config.settings import SETTINGS, Hashed
+from batchgen.config.setting_row import Hashed
+from batchgen.config.settings import SETTINGS
 
 Hashes = NDArray[np.uint64]
 

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
-from batchgen.config.settings import SEED_LIMIT, SETTINGS, Hashed
+from batchgen.config.setting_row import Hashed
+from batchgen.config.settings import SEED_LIMIT, SETTINGS
 from batchgen.errors import TableError
 from batchgen.plan.fingerprint import (
     Hashes,

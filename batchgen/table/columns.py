@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchgen.config import settings
-from batchgen.config.settings import Setting
+from batchgen.config.setting_row import Setting
 from batchgen.errors import TableError
 
 _ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from batchgen.config.sampling import SamplingConfig
-from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS, Hashed, Setting, Settings
+from batchgen.config.setting_row import Hashed, Setting
+from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS, Settings
 from batchgen.ledger.schema import FAILURES, METADATA
 from batchgen.plan import fingerprint
 from batchgen.table.columns import ROWS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from batchgen.config.settings import Settings
 from batchgen.plan.fingerprint import (
     as_hex,
     derived_seeds,
@@ -73,24 +75,8 @@ def hashed(text: str) -> int:
 
 def table_of(**changed: Any) -> pa.Table:
     """Return one row of resolved settings."""
-    settings = {
-        "prompt": "a cat",
-        "prompt_2": None,
-        "negative_prompt": "",
-        "steps": 20,
-        "guidance_scale": 7.5,
-        "width": 64,
-        "height": 64,
-        "scheduler": "euler",
-        "timestep_spacing": "model",
-        "guidance_rescale": 0.0,
-        "cfg_cutoff": 1.0,
-        "clip_skip": 0,
-        "long_prompt": "cut",
-        "weighting": False,
-        "lora": "",
-        **changed,
-    }
+    plain = Settings(prompt="a cat", prompt_2=None, seed=0, width=64, height=64)
+    settings = {**dataclasses.asdict(plain), **changed}
     columns = {name: pa.array([value]) for name, value in settings.items()}
     columns["prompt_2"] = pa.array([settings["prompt_2"]], pa.string())
     return pa.table(columns)
