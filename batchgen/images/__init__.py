@@ -2,5 +2,6 @@
 
 blank       black, of one colour, not finite
 parameters  the text of the settings
+formats     how each file format encodes a picture
 image_file  encoding and writing
 """

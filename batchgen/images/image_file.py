@@ -1,27 +1,18 @@
-"""Pictures to files: encode, put the settings inside, write atomically; find blank ones."""
+"""Pictures to image files, written whole or not at all, and back."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL.PngImagePlugin import PngInfo
 
-from batchgen.config.job import ImageFormat, ImagesConfig
-from batchgen.errors import ImageError
+from batchgen.config.job import ImagesConfig
+from batchgen.images.formats import COMMENT_CODE, EXIF_IFD, FORMATS, USER_COMMENT
 from batchgen.storage.atomic import storage_errors, write_atomically
-
-if TYPE_CHECKING:
-    pass
-
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_EXIF_LIMIT_BYTES = 65_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +47,7 @@ def pixel_sha256(pixels: NDArray[np.uint8]) -> str:
 
 def encode(pixels: NDArray[np.uint8], parameters: str, config: ImagesConfig) -> bytes:
     """Return the bytes of an image file; `pixels` is RGB, (height, width, 3) uint8."""
-    picture = PillowImage.fromarray(pixels)
-    buffer = io.BytesIO()
-    if config.format is ImageFormat.png:
-        info = PngInfo()
-        info.add_text("parameters", parameters)
-        picture.save(buffer, "PNG", compress_level=config.compress_level, pnginfo=info)
-    elif config.format is ImageFormat.jpeg:
-        exif = _exif(parameters)
-        picture.save(buffer, "JPEG", quality=config.quality, subsampling=0, exif=exif)
-    else:
-        lossless = config.lossless
-        quality = 0 if lossless else config.quality
-        exif = _exif(parameters)
-        method = 0 if lossless else 4
-        picture.save(buffer, "WEBP", lossless=lossless, quality=quality, method=method, exif=exif)
-    return buffer.getvalue()
-
-
-def _exif(parameters: str) -> bytes:
-    exif = PillowImage.Exif()
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\x00" + parameters.encode("utf-16-be")
-    content = exif.tobytes()
-    if len(content) > _EXIF_LIMIT_BYTES:
-        raise ImageError(
-            f"the settings take {len(content):,} bytes and EXIF has room for "
-            f"{_EXIF_LIMIT_BYTES:,}: shorten the prompt or use images=png."
-        )
-    return content
+    return FORMATS[config.format].encode(PillowImage.fromarray(pixels), parameters, config)
 
 
 def parameters_of(path: Path) -> str | None:
@@ -93,10 +57,10 @@ def parameters_of(path: Path) -> str | None:
             picture.load()
             text = getattr(picture, "text", {}).get("parameters")
             return None if text is None else str(text)
-        comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        comment = picture.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT)
     if not isinstance(comment, bytes):
         return None
-    return comment.removeprefix(b"UNICODE\x00").decode("utf-16-be")
+    return comment.removeprefix(COMMENT_CODE).decode("utf-16-be")
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
