@@ -10,32 +10,99 @@ Importing this loads no model and no mindspore.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchgen.config.job import JobConfig
-from batchgen.errors import BatchgenError
+from batchgen.config.job import (
+    DeviceConfig,
+    ImagesConfig,
+    JobConfig,
+    ReadingConfig,
+    RetryConfig,
+    StopConfig,
+    TimeoutConfig,
+)
+from batchgen.config.models import AdapterConfig, DemoModel, FakeModel, ModelConfig, SdxlModel
+from batchgen.config.sampling import SamplingConfig
+from batchgen.errors import (
+    BatchgenError,
+    CircuitOpen,
+    ConfigError,
+    DeviceError,
+    FolderError,
+    ImageError,
+    JobChanged,
+    JobInUse,
+    ModelError,
+    ModelMissing,
+    Refused,
+    Stopped,
+    StorageError,
+    TableChanged,
+    TableError,
+)
+from batchgen.runner.result import JobResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from batchgen.runner.start import JobResult
+__all__ = [
+    "AdapterConfig",
+    "BatchgenError",
+    "CircuitOpen",
+    "ConfigError",
+    "DemoModel",
+    "DeviceConfig",
+    "DeviceError",
+    "FakeModel",
+    "FolderError",
+    "ImageError",
+    "ImagesConfig",
+    "JobChanged",
+    "JobConfig",
+    "JobInUse",
+    "JobResult",
+    "ModelConfig",
+    "ModelError",
+    "ModelMissing",
+    "ReadingConfig",
+    "Refused",
+    "RetryConfig",
+    "SamplingConfig",
+    "SdxlModel",
+    "StopConfig",
+    "Stopped",
+    "StorageError",
+    "TableChanged",
+    "TableError",
+    "TimeoutConfig",
+    "__version__",
+    "read_metadata",
+    "run",
+]
 
-__all__ = ["BatchgenError", "JobConfig", "read_metadata", "run"]
+__version__ = version("batchgen")
 
 
 def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
     """Make the images of a job, or go on making them, and return what it ended with.
 
-    Takes a `JobConfig`, or its fields as keyword arguments; there `model`, `device` and `images`
-    may be the names they have on the command line, and nested configs may be dicts:
-
         batchgen.run(table="cats.csv", model="fake", sampling={"steps": 30}, seeds=range(4))
 
-    Raises `errors.Refused` where nothing was started, and `errors.Stopped` where the disk was full
-    or the table changed even before that. A job that stops early or has failures returns: see
-    `JobResult.exit_code`.
+    Args:
+        config: The whole config of the job.
+        **settings: Its fields, in the place of `config`. `model`, `device`, `images` and `sampling`
+            may be the names they have on the command line, and nested configs may be dicts.
+
+    Returns:
+        What the job ended with. One that stopped early, or whose images failed in part, returns as
+        well: see `JobResult.exit_code`.
+
+    Raises:
+        Refused: Nothing was started: config, table, folder, model or device will not do.
+        Stopped: The disk was full, or the table changed, even before the start.
     """
     from batchgen.config.names import config_from
     from batchgen.runner.start import PipelineCache, run_job
@@ -57,8 +124,8 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     """Return the metadata of all finished images of a job, ordered by row and image index.
 
     Reads what is committed at this moment, so it may be called while the job runs. The columns
-    are those of docs/metadata.md, then the table's own. Raises `errors.FolderError` for a folder
-    that is no job.
+    are those of docs/metadata.md, then the table's own. Raises `FolderError` for a folder that
+    is no job.
     """
     from batchgen.ledger.compaction import read_table
     from batchgen.storage.folder import JobFolder

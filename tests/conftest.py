@@ -26,7 +26,7 @@ from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines.factory import load
 from batchgen.plan.requests import ImageRequest
-from batchgen.runner.start import JobResult
+from batchgen.runner.result import JobResult
 from batchgen.storage.folder import JobFolder
 
 if TYPE_CHECKING:

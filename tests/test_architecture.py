@@ -43,6 +43,8 @@ LEAVES = {
     "huggingface_hub": {"hub.hubs"},
     "hydra": {"cli.compose"},
     "omegaconf": {"cli.compose"},
+    "cattrs": {"config.structure"},
+    "yaml": {"config.groups"},
     "ray": set[str](),
     "torch": set[str](),
     "diffusers": set[str](),

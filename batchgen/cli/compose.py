@@ -20,19 +20,13 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from batchgen.config.groups import config_folder
 from batchgen.config.job import JobConfig
 from batchgen.config.models import MODELS
 from batchgen.errors import ConfigError
 
-_PACKAGE = Path(__file__).parents[1]
 _OPEN_KEY = "reading.columns"
 _ADAPTER_KEY = re.compile(r"adapters\.([^.]+)(?:\.([^.]+))?")
-
-
-def config_folder() -> Path:
-    """Return conf/: inside the package once installed, beside it in a checkout."""
-    inside = _PACKAGE / "conf"
-    return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
 class Composer:

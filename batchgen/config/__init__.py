@@ -2,7 +2,9 @@
 
 schedulers  the schedulers on offer, under every name they are known by
 lora        the text that names adapters and their weights
-validation  types and ranges
+validation  ranges
+structure   configs from nested plain values, by the types of their fields
+groups      the names of groups, which are files of conf/
 revisions   numbers that are raised when pictures can differ
 setting_row  what there is to say of a setting
 settings    the one table of the settings of an image

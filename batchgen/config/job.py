@@ -18,7 +18,8 @@ from batchgen.config import lora, seeds
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
-from batchgen.config.validation import number_problem, prefixed, type_problems
+from batchgen.config.structure import type_problems
+from batchgen.config.validation import number_problem, prefixed
 from batchgen.errors import ConfigError
 
 
@@ -278,8 +279,7 @@ class JobConfig:
 
     def _adapter_problems(self) -> Iterator[str]:
         for name, adapter in self.adapters.items():
-            wrong_types = list(type_problems(adapter, f"adapters.{name}."))
-            yield from wrong_types or adapter.problems(name)
+            yield from adapter.problems(name)
         if lora.problem(self.sampling.lora):
             return
         for name in lora.weights_of(self.sampling.lora):

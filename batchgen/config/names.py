@@ -1,81 +1,101 @@
-"""Configs from plain values, names for groups and dicts for nested configs, and back."""
+"""A `JobConfig` from names and plain values, as Python and job.json give them, and back."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from batchgen.config import groups
+from batchgen.config.groups import Entry
 from batchgen.config.job import JobConfig
-from batchgen.config.models import MODELS, AdapterConfig, ModelConfig
+from batchgen.config.models import MODELS, ModelConfig
+from batchgen.config.structure import structured
 from batchgen.errors import ConfigError
 
-_Config = TypeVar("_Config")
-
-_GROUPS = {"device": "kind", "images": "format"}
-"""Configs that one word stands for, and the field it sets."""
+_Made = TypeVar("_Made")
+_DEFAULT_MODEL = "sdxl-base"
 
 
-def config_from(settings: dict[str, Any]) -> JobConfig:
-    """Return a `JobConfig`. Raises `ConfigError` for names that do not exist."""
-    values = dict(settings)
-    if isinstance(values.get("model"), str):
-        values["model"] = _model(values["model"])
-    for name, key in _GROUPS.items():
-        if isinstance(values.get(name), str):
-            values[name] = {key: values[name]}
-    if isinstance(values.get("adapters"), dict):
-        values["adapters"] = {
-            name: _fitted(AdapterConfig(), adapter, f"adapters.{name}")
-            for name, adapter in values["adapters"].items()
-        }
-    if "table" not in values:
+def config_from(settings: Mapping[str, Any]) -> JobConfig:
+    """Return the config that values by name come to.
+
+    Args:
+        settings: Fields of `JobConfig`. `model`, `device`, `images` and `sampling` may be a name of
+            their group; every config may be one, or a mapping of its fields. A mapping for `model`
+            with the `name` of a model is that model with the rest on top.
+
+    Raises:
+        ConfigError: For names, keys and values that do not exist or do not fit, all at once.
+    """
+    if "table" not in settings:
         raise ConfigError(["table is missing: name the prompt table, table='prompts.csv'."])
-    return _filled(JobConfig(table=str(values["table"])), values, "")
+    problems: list[str] = []
+
+    def found(make: Callable[..., _Made], *arguments: Any) -> _Made | None:
+        try:
+            return make(*arguments)
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return None
+
+    values, preset = dict(settings), Entry({})
+    if isinstance(values.get("sampling"), str):
+        preset = found(groups.entry, "sampling", values.pop("sampling")) or preset
+        values = _on_top(values, preset.values)
+    for group in ("device", "images"):
+        if isinstance(values.get(group), str):
+            entry = found(groups.entry, group, values.pop(group))
+            values |= {group: entry.values} if entry else {}
+    default = preset.chosen.get("model", _DEFAULT_MODEL)
+    model = found(_model, values.pop("model", default), default)
+    config: JobConfig | None = found(structured, JobConfig, values)
+    if problems or config is None or model is None:
+        raise ConfigError(problems)
+    config.model = model
+    return config
 
 
-def config_of_job(content: dict[str, Any]) -> JobConfig:
+def config_of_job(content: Mapping[str, Any]) -> JobConfig:
     """Return the config that a job.json records. Raises `ConfigError` for one from elsewhere."""
     classes = {kind.__name__: kind for kind in MODELS.values()}
     values = dict(content.get("config", {}))
-    kind = classes.get(str(content.get("model_class")))
-    if kind is None or not isinstance(values.get("model"), dict):
+    kind, model = classes.get(str(content.get("model_class"))), values.pop("model", None)
+    if kind is None or not isinstance(model, dict):
         raise ConfigError([f"job.json names no model of ours: {content.get('model_class')!r}."])
-    values["model"] = _filled(kind(), values["model"], "model.")
-    return config_from(values)
+    return config_from({**values, "model": structured(kind, model, "model.")})
 
 
-def _model(name: str) -> ModelConfig:
-    if name not in MODELS:
-        raise ConfigError([f"model={name!r} is not one of {', '.join(MODELS)}."])
-    return MODELS[name]()
+def model_named(name: str) -> ModelConfig:
+    """Return a model by its name in conf/model. Raises `ConfigError` for one that there is not."""
+    entry = groups.entry("model", name)
+    return structured(MODELS[str(entry.schema)], entry.values, "model.")
 
 
-def _filled(config: _Config, values: dict[str, Any], prefix: str) -> _Config:
-    """Return a copy of a config with some of its fields set."""
-    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
-    unknown = [f"{prefix}{name} is no setting; there are: {', '.join(names)}." for name in values
-               if name not in names]  # fmt: skip
-    if unknown:
-        raise ConfigError(unknown)
-    fitted = {
-        name: _fitted(getattr(config, name), value, f"{prefix}{name}")
-        for name, value in values.items()
-    }
-    return dataclasses.replace(config, **fitted)  # type: ignore[type-var]
+def _model(value: Any, default: str) -> ModelConfig:
+    """Return the model that a name, a mapping or a config stands for."""
+    if isinstance(value, ModelConfig):
+        return structured(type(value), vars(value), "model.")
+    if isinstance(value, str):
+        return model_named(value)
+    if not isinstance(value, Mapping):
+        raise ConfigError([f"model={value!r} is no name, no dict of settings and no ModelConfig."])
+    name = value.get("name", default)
+    # A name of the user's own is that of an SDXL of theirs.
+    entry = groups.entry("model", name if name in groups.names("model") else default)
+    return structured(MODELS[str(entry.schema)], {**entry.values, **value}, "model.")
 
 
-def _fitted(current: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(current) and isinstance(value, dict):
-        return _filled(current, value, f"{name}.")
-    if isinstance(current, Enum) and isinstance(value, str):
-        choices = type(current).__members__
-        by_value = {choice.value: choice for choice in choices.values()}  # as job.json has it
-        if value not in choices and value not in by_value:
-            raise ConfigError([f"{name}={value!r} is not one of {', '.join(choices)}."])
-        return choices.get(value, by_value.get(value))
-    return value
+def _on_top(values: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others beneath, where they say nothing themselves."""
+    merged = dict(below)
+    for name, value in values.items():
+        under = below.get(name)
+        is_nested = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[name] = _on_top(value, under) if is_nested and under is not None else value
+    return merged
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """One start of a job.
 
 identity       what a job is, whether it is finished, what has changed
+result         what a job ends with
 stopping       signals, the clock, a device that hangs
 progress       the bar, the line, status.json
 disk_space     room on the disk

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from batchgen.adapters import adapter
 from batchgen.config.job import DeviceConfig, ImageFormat, JobConfig
-from batchgen.config.models import MODELS
-from batchgen.config.names import config_of_job
+from batchgen.config.names import config_of_job, model_named
 from batchgen.config.settings import Settings
-from batchgen.errors import FolderError, ImageError
+from batchgen.errors import ConfigError, FolderError, ImageError
 from batchgen.images import image_file
 from batchgen.images.parameters import settings_of
 from batchgen.ledger.compaction import read_table
@@ -107,8 +106,10 @@ def _original_alone(path: Path) -> Original:
         settings, name = settings_of(text)
     except ImageError as error:
         raise FolderError(f"{path}: {error}.") from error
-    if name not in MODELS:
-        raise FolderError(f"{path} was made by model {name!r}, which is not one of {[*MODELS]}.")
+    try:
+        model = model_named(name)
+    except ConfigError as error:
+        raise FolderError(f"{path} was made by a model of another name: {error}") from error
     if settings.lora:
         raise FolderError(
             f"{path} was made with adapters ({settings.lora}), and only its job knows their files: "
@@ -119,7 +120,7 @@ def _original_alone(path: Path) -> Original:
         path=path,
         batch=[image],
         position=0,
-        config=JobConfig(table=str(path), model=MODELS[name](), device=DeviceConfig()),
+        config=JobConfig(table=str(path), model=model, device=DeviceConfig()),
         rung=Rung(),
         vae_float32=False,
         pixel_sha256=None,

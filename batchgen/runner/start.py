@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import INSTANT_ROWS, Job, notes, set_aside
 from batchgen.runner.job_log import logging_to
 from batchgen.runner.progress import Progress
+from batchgen.runner.result import JobResult
 from batchgen.runner.stopping import Stop
 from batchgen.runner.worker import Worker
 from batchgen.storage.atomic import storage_errors
@@ -40,28 +40,6 @@ from batchgen.table import Table
 logger = logging.getLogger(__name__)
 
 _STATES = {0: "finished", 3: "finished", 4: "broken", 75: "stopped"}
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """What a job ended with."""
-
-    folder: Path
-    n_images: int
-    """Images the table asks for."""
-    n_made: int
-    """Images this start committed."""
-    n_done: int
-    """Images that are finished, earlier ones included."""
-    n_failed: int
-    exit_code: int
-    """0 all done, 3 some images failed, 4 circuit open, 75 stopped early and resumable."""
-    message: str
-
-    @property
-    def n_left(self) -> int:
-        """Images neither done nor failed."""
-        return self.n_images - self.n_done - self.n_failed
 
 
 class PipelineCache:

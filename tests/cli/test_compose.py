@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchgen.cli.compose import Composer, config_folder, swept_keys
+from batchgen.cli.compose import Composer, swept_keys
+from batchgen.config.groups import config_folder
 from batchgen.config.job import DeviceKind, ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel
 from batchgen.config.settings import TimestepSpacing

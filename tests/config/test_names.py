@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from batchgen.cli.compose import Composer
+from batchgen.config.groups import names
 from batchgen.config.job import DeviceKind, ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel, SdxlModel
-from batchgen.config.names import config_from
+from batchgen.config.names import config_from, config_of_job, plain
 from batchgen.errors import ConfigError
 
 
@@ -64,9 +69,9 @@ def test_a_config_is_not_changed_by_the_next() -> None:
     [
         ({"widht": 64}, "widht is no setting; there are: table, name,"),
         ({"sampling": {"widht": 64}}, "sampling.widht is no setting; there are: steps,"),
-        ({"model": "sd15"}, "model='sd15' is not one of sdxl-base, demo, fake."),
-        ({"device": "npu"}, "device.kind='npu' is not one of auto, ascend, cpu."),
-        ({"images": "gif"}, "images.format='gif' is not one of png, jpeg, webp."),
+        ({"model": "sd15"}, "model='sd15' is not one of demo, fake, sdxl-base, sdxl-turbo."),
+        ({"device": "npu"}, "device='npu' is not one of ascend, auto, cpu."),
+        ({"images": "gif"}, "images='gif' is not one of jpeg, png, webp."),
         ({"on_change": "redoo"}, "on_change='redoo' is not one of refuse, redo, keep."),
         ({"sampling": {"steps": "30"}}, "sampling.steps='30' is not a whole number."),
     ],
@@ -110,3 +115,66 @@ def test_a_value_of_another_type_is_refused(settings: dict[str, Any]) -> None:
 def test_none_is_refused_where_it_is_no_value(field: str) -> None:
     """Only width and height may be left to the model; None in a hash makes all settings equal."""
     assert field in refusal(sampling={field: None})
+
+
+NAMES = [
+    (group, name) for group in ("model", "device", "images", "sampling") for name in names(group)
+]
+
+
+@pytest.mark.parametrize(("group", "name"), NAMES)
+def test_command_line_python_and_job_json_know_the_same_names(group: str, name: str) -> None:
+    """Each file of conf/ is one name for all three, and comes to one config."""
+    config = config_from({"table": "t.csv", group: name})
+    assert Composer().job(["table=t.csv", f"{group}={name}"]) == config
+    content = {"config": plain(config), "model_class": type(config.model).__name__}
+    assert config_of_job(json.loads(json.dumps(content))) == config
+
+
+def test_a_model_of_the_command_line_is_one_of_python() -> None:
+    """Not only those with a class of their own."""
+    model = config_from({"table": "t.csv", "model": "sdxl-turbo"}).model
+    assert (model.name, model.width) == ("sdxl-turbo", 512)
+
+
+def test_a_preset_may_be_named_and_gives_way_to_what_is_said_beside_it() -> None:
+    """It brings its model and its adapters, too."""
+    settings = {"table": "t.csv", "sampling": "turbo"}
+    assert config_from(settings).model.name == "sdxl-turbo"
+    assert config_from({**settings, "model": "demo"}).model == DemoModel()
+    assert config_from({**settings, "model": {"vae_tiling": "on"}}).model.name == "sdxl-turbo"
+    adapters = config_from({"table": "t.csv", "sampling": "lcm-4"}).adapters
+    assert adapters["lcm"].weight_name == "pytorch_lora_weights.safetensors"
+
+
+def test_a_dict_with_the_name_of_a_model_is_that_model() -> None:
+    """The rest of it comes on top."""
+    model = config_from({"table": "t.csv", "model": {"name": "fake", "fail_rows": [3]}}).model
+    assert model == FakeModel(fail_rows=[3])
+    own = config_from({"table": "t.csv", "model": {"name": "mine", "path": "mine"}}).model
+    assert own == SdxlModel(name="mine", path="mine")
+
+
+def test_all_problems_are_said_at_once() -> None:
+    """Names, keys and values alike."""
+    wrong = {"model": "sd15", "images": "gif", "sampling": {"widht": 1, "steps": "x"}, "sede": 1}
+    with pytest.raises(ConfigError) as caught:
+        config_from({"table": "t.csv", **wrong})
+    culprits = {problem.partition("=")[0].partition(" ")[0] for problem in caught.value.problems}
+    assert culprits == {"model", "images", "sampling.widht", "sampling.steps", "sede"}
+
+
+def test_what_stands_for_a_number_or_a_text_is_taken() -> None:
+    """Numpy's scalars and paths, as they come out of tables and `pathlib`."""
+    values = {"seed": np.int64(4), "sampling": {"guidance_scale": np.float32(5), "steps": 9}}
+    config = config_from({"table": Path("a/t.csv"), **values})
+    assert (config.table, config.seed, config.sampling.guidance_scale) == ("a/t.csv", 4, 5.0)
+    assert {type(config.seed), type(config.sampling.guidance_scale)} == {int, float}
+
+
+def test_a_wrong_value_deep_down_is_named_by_its_key() -> None:
+    """As it would stand on the command line, with its place in a list."""
+    assert refusal(model={"name": "fake", "fail_rows": [1, "x"]}) == (
+        "model.fail_rows.1='x' is not a whole number."
+    )
+    assert refusal(adapters={"film": {"path": 5}}).startswith("adapters.film.path=5 is not text.")

@@ -7,12 +7,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import RunJob, WritePrompts
 from PIL import Image as PillowImage
 
+from batchgen.config.job import ImagesConfig
 from batchgen.config.models import FakeModel
+from batchgen.config.settings import Settings
 from batchgen.errors import FolderError
+from batchgen.images.image_file import save
+from batchgen.images.parameters import parameters_text
 from batchgen.runner.reproduction import original_in_job, original_of_file, reproduce
 from batchgen.storage.folder import JobFolder
 
@@ -53,6 +58,19 @@ def test_a_lone_file_is_made_alone_and_says_so(
     comparison = reproduce(original_of_file(lone))
     assert comparison.is_same
     assert "batch it was made in is not known" in comparison.lines[0]
+
+
+def test_a_lone_file_of_any_model_with_a_name_is_known(tmp_path: Path) -> None:
+    """sdxl-turbo has no class of its own; its name is a file of conf/model like all others."""
+    settings = Settings(prompt="a cat", prompt_2=None, seed=1, width=64, height=64)
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    for name in ("sdxl-turbo", "nosuch"):
+        text = parameters_text(settings, name, "0" * 16)
+        save(tmp_path / f"{name}.png", pixels, text, ImagesConfig())
+    original = original_of_file(tmp_path / "sdxl-turbo.png")
+    assert (original.config.model.name, original.config.model.width) == ("sdxl-turbo", 512)
+    with pytest.raises(FolderError, match="model='nosuch' is not one of demo"):
+        original_of_file(tmp_path / "nosuch.png")
 
 
 def test_an_image_made_alone_of_a_batch_says_by_how_much_it_differs(

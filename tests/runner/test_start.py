@@ -30,7 +30,8 @@ from batchgen.plan.requests import ImageRequest
 from batchgen.runner import worker
 from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import Job
-from batchgen.runner.start import JobResult, PipelineCache
+from batchgen.runner.result import JobResult
+from batchgen.runner.start import PipelineCache
 from batchgen.storage.atomic import write_atomically
 from batchgen.storage.folder import GRID_FILE, JobFolder
 from batchgen.storage.lock import FolderLock
