@@ -25,14 +25,15 @@ demo: .venv/.done  ## draw 24 pictures with MindSpore and show what came of it
 	  print(batchgen.read_metadata('outputs/demo')[columns].head().to_string(max_colwidth=40))"
 
 test: .venv/.done  ## run the tests, real MindSpore included
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 soak: .venv/.done  ## run the slow tests: a thousand images through hundreds of faults
 	$(BIN)/python -m pytest -q -s -m slow
 
-check: .venv/.done  ## lint and types
+check: .venv/.done  ## lint, types and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: .venv/.done  ## format the code

@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 
 
+def pytest_configure() -> None:
+    """Give each of several test processes a core of its own, where there are enough.
+
+    MindSpore's threads wait by spinning: beside another load on the same core all becomes slow.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    n_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    if 1 < n_workers <= len(cores):
+        number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        os.sched_setaffinity(0, {cores[number]})
+
+
 class WriteTable(Protocol):
     """Writes a table and returns its path."""
 

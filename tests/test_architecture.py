@@ -1,105 +1,49 @@
-"""The rooms of the package: who may import whom, and which libraries are leaves."""
+"""The rooms of the package: who may import whom, what is loaded when, and how large things are.
+
+The order of the rooms and the leaves among the libraries are contracts of import-linter, in
+pyproject.toml.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
+import tokenize
+from collections import Counter
 from pathlib import Path
 
+import grimp
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "batchgen"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "batchgen"
+FILES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = sorted(
+    path.parent for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE
+)
+HEAVY = {
+    "cattrs", "diffusers", "huggingface_hub", "hydra", "mindone", "mindspore", "modelscope",
+    "numpy", "omegaconf", "pandas", "PIL", "pyarrow", "ray", "tokenizers", "torch", "transformers",
+    "yaml",
+}  # fmt: skip
 
-ROOMS = [
-    "errors", "storage", "faults", "config", "table", "model", "adapters", "hub", "plan", "images",
-    "ledger", "pipelines", "runner", "report", "doctor", "cli", "__main__", "__init__",
-]  # fmt: skip
-"""From the ground up: a room imports from itself and from those before it."""
-
-_MODELS_ONLY = {
-    f"pipelines.mindspore.{name}"
-    for name in (
-        "sdxl",
-        "loading",
-        "machine",
-        "cpu_kernels",
-        "scheduler",
-        "prompts",
-        "lora_layers",
-    )
-}
-LEAVES = {
-    "mindspore": _MODELS_ONLY,
-    "mindone": _MODELS_ONLY,
-    "transformers": _MODELS_ONLY,
-    "tokenizers": {"model.tokens"},
-    "modelscope": {"hub.hubs"},
-    "modelscope_hub": {"hub.hubs"},
-    "huggingface_hub": {"hub.hubs"},
-    "hydra": {"cli.compose"},
-    "omegaconf": {"cli.compose"},
-    "cattrs": {"config.structure"},
-    "yaml": {"config.groups"},
-    "ray": set[str](),
-    "torch": set[str](),
-    "diffusers": set[str](),
-}
-"""Libraries that few may import, and the modules that may, inside a function or not."""
+MOST_CODE_LINES = 40
+MOST_MODULE_LINES = 300
 
 
-def name_of(path: Path) -> str:
-    """Return the module's dotted name inside the package; a package is named by its folder."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+@functools.cache
+def graph() -> grimp.ImportGraph:
+    """Return who imports whom in the package, inside functions and for types as well."""
+    return grimp.build_graph("batchgen", cache_dir=None)
 
 
-FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-
-
-def is_for_types(node: ast.AST) -> bool:
-    """Whether a node is `if TYPE_CHECKING:`."""
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-
-
-def nodes(tree: ast.AST, *, at_import_only: bool) -> Iterator[ast.AST]:
-    """Yield the nodes of a module, or only those that run when it is imported."""
-    for child in ast.iter_child_nodes(tree):
-        is_later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_for_types(child)
-        if not (at_import_only and is_later):
-            yield child
-            yield from nodes(child, at_import_only=at_import_only)
-
-
-def imports(module: str, *, at_import_only: bool = False) -> set[str]:
-    """Return the dotted names a module imports; those of batchgen down to the module meant."""
-    found = set()
-    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
-    for node in nodes(tree, at_import_only=at_import_only):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: write imports in full, from batchgen.x import y"
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            modules = {name for name in names if name.removeprefix("batchgen.") in FILES}
-            found |= modules or {str(node.module)}
-    return found
-
-
-def neighbours(module: str, *, at_import_only: bool = False) -> set[str]:
-    """Return the modules of batchgen that a module imports."""
-    inside = {
-        name.removeprefix("batchgen").removeprefix(".") or "__init__"
-        for name in imports(module, at_import_only=at_import_only)
-        if name.partition(".")[0] == "batchgen"
-    }
-    unknown = inside - set(FILES)
-    assert not unknown, f"batchgen.{module} imports {unknown}, which this test cannot place"
-    return inside
+def room_of(folder: Path) -> str:
+    """Return the dotted name of a room."""
+    return ".".join(folder.relative_to(ROOT).parts)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -109,71 +53,86 @@ def loaded_by(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_a_room_imports_only_from_rooms_above_it(module: str) -> None:
-    """Imports inside functions and for types count as well."""
-    room = module.partition(".")[0]
-    assert room in ROOMS, f"add batchgen/{room} to ROOMS above, below all that it imports"
-    wrong = {
-        name
-        for name in neighbours(module)
-        if name.partition(".")[0] != room
-        and ROOMS.index(name.partition(".")[0]) >= ROOMS.index(room)
+def code_lines(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a function that hold code: no docstring, no comment, nothing blank."""
+    text = node.body[0].lineno, node.body[0].end_lineno or 0
+    docstring = range(text[0], text[1] + 1) if ast.get_docstring(node) is not None else ()
+    with path.open("rb") as file:
+        tokens = list(tokenize.tokenize(file.readline))
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    lines = {
+        line
+        for token in tokens
+        if token.type not in silent
+        for line in range(token.start[0], token.end[0] + 1)
     }
-    assert not wrong, f"batchgen.{module} imports from rooms that are not above it: {wrong}"
+    return len(lines & set(range(node.lineno, (node.end_lineno or 0) + 1)) - set(docstring))
 
 
-def test_rooms_of_several_modules_keep_an_order_too() -> None:
-    """Inside such a room a module imports from those its __init__ names before it."""
-    for room in sorted({m.partition(".")[0] for m in FILES if "." in m} - {"table", "pipelines"}):
-        text = FILES[room].read_text(encoding="utf-8")
-        order = re.findall(r"^ *(\w+) {2,}", text, re.MULTILINE)
-        assert sorted(order) == sorted(
-            m.partition(".")[2] for m in FILES if m.startswith(f"{room}.")
-        )
-        for position, name in enumerate(order):
-            inside = {
-                n.partition(".")[2] for n in neighbours(f"{room}.{name}") if n.startswith(room)
-            }
-            assert inside <= set(order[:position]), f"batchgen.{room}.{name} imports from below it"
+def test_the_contracts_of_import_linter_are_kept() -> None:
+    """The order of the rooms, and which room alone may use which library."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
-def test_no_modules_import_each_other() -> None:
-    """What runs at import has an order; graphlib names a cycle if there is one."""
-    graph = {module: neighbours(module, at_import_only=True) - {module} for module in FILES}
-    list(TopologicalSorter(graph).static_order())
+@pytest.mark.parametrize("folder", ROOMS, ids=room_of)
+def test_a_module_imports_only_from_those_its_room_names_before_it(folder: Path) -> None:
+    """The docstring of the room lists its modules from the ground up; so there is no circle."""
+    room = room_of(folder)
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    order = re.findall(r"^(\w+) {2,}", text, re.MULTILINE)
+    inside = {name.rpartition(".")[2] for name in graph().find_children(room)}
+    assert sorted(order) == sorted(inside), f"{room} and its docstring do not agree"
+    for position, name in enumerate(order):
+        below = {f"{room}.{other}" for other in order[:position]}
+        imported = {
+            ".".join(target.split(".")[: room.count(".") + 2])
+            for module in {f"{room}.{name}", *graph().find_descendants(f"{room}.{name}")}
+            for target in graph().find_modules_directly_imported_by(module)
+            if target.startswith(f"{room}.")
+        }
+        above = imported - below - {f"{room}.{name}"}
+        assert not above, f"{room}.{name} imports {above}, which stand below it in the docstring"
 
 
-@pytest.mark.parametrize("library", LEAVES)
-def test_a_heavy_library_is_a_leaf(library: str) -> None:
-    """Only the modules named above import it."""
-    users = {
-        module
-        for module in FILES
-        if library in {name.partition(".")[0] for name in imports(module)}
-    }
-    assert users <= LEAVES[library]
+def test_the_top_of_the_package_is_its_rooms() -> None:
+    """A stranger finds the room of a subject by its name."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules == {"__init__", "__main__", "errors"}
+    assert len([room for room in ROOMS if room.parent == PACKAGE]) <= 18
 
 
-def test_pandas_is_imported_only_where_it_is_used() -> None:
-    """Half a second that a finished job need not wait for."""
-    users = [
-        module
-        for module in FILES
-        if "pandas" in {name.partition(".")[0] for name in imports(module, at_import_only=True)}
-    ]
-    assert users == []
+def test_no_two_modules_have_one_name() -> None:
+    """But those of the commands, which are called as they are called on the command line."""
+    names = Counter(path.stem for path in FILES if path.parent.name != "cli")
+    assert {name for name, n in names.items() if n > 1} <= {"__init__", "base"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_functions_and_modules_stay_short(path: Path) -> None:
+    """A function of 40 lines and a module of 300 are asking to become two."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MOST_MODULE_LINES
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    long = {node.name: n for node in functions if (n := code_lines(path, node)) > MOST_CODE_LINES}
+    assert not long
 
 
 def test_importing_batchgen_loads_no_heavy_library() -> None:
-    """Nor numpy and pyarrow: the package is its config and two functions."""
-    loaded = loaded_by("import batchgen")
-    assert not loaded & {*LEAVES, "pandas", "numpy", "pyarrow", "PIL"}
+    """The package is its configs and two functions."""
+    assert not loaded_by("import batchgen") & HEAVY
 
 
-def test_the_functions_of_the_package_load_no_hydra_and_no_model() -> None:
-    """What runs a job from Python needs neither."""
-    loaded = loaded_by(
-        "import batchgen.runner.start, batchgen.config.names, batchgen.ledger.compaction"
-    )
-    assert not loaded & {*LEAVES, "pandas"}
+def test_help_loads_no_heavy_library() -> None:
+    """The commands are imported one by one, when they are called for."""
+    code = "import contextlib, batchgen.cli.main as m\n"
+    code += "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None): m.main(['-h'])"
+    assert not loaded_by(code) & HEAVY
+
+
+def test_the_functions_of_the_package_load_no_hydra_no_model_and_no_pandas() -> None:
+    """What runs a job from Python needs none; half a second that a finished job need not wait."""
+    loaded = loaded_by("import batchgen.runner.start, batchgen.config.names")
+    assert not loaded & (HEAVY - {"numpy", "pyarrow", "PIL"})

@@ -100,10 +100,7 @@ def load_finished(contents: Contents, same: Mapping[str, str] = MappingProxyType
         number[stretch] = numbers
         n += table.num_rows
     order = np.argsort(key[:n])
-    key = key[:n][order]
-    mark = mark[:n][order]
-    number = number[:n][order]
-    return Finished(key=key, mark=mark, number=number)
+    return Finished(key=key[:n][order], mark=mark[:n][order], number=number[:n][order])
 
 
 def _environments(column: Any, same: Mapping[str, str]) -> Hashes:

@@ -4,14 +4,14 @@
 it is asked to. Nothing is inferred: text is read as text, and only the columns of `SETTINGS` are
 cast, each cell checked.
 
-    raw.py         what every format gives, and how a culprit is shown
-    text.py        decoding, and text files cut into chunks
-    delimited.py   .csv, .tsv
-    lines.py       .jsonl, .ndjson, .txt
-    parquet.py     .parquet, .pq
-    columns.py     which column means which setting
-    values.py      cells to typed settings
-    prompt_table.py  the table itself
+raw           what every format gives, and how a culprit is shown
+text          decoding, and text files cut into chunks
+delimited     .csv, .tsv
+lines         .jsonl, .ndjson, .txt
+parquet       .parquet, .pq
+columns       which column means which setting
+values        cells to typed settings
+prompt_table  the table itself
 """
 
 from batchgen.table.columns import SETTINGS
