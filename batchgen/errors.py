@@ -24,20 +24,36 @@
 Anything else that escapes is a bug and is shown with its traceback.
 """
 
-NOT_ALL_WELL = 3
-"""Exit code of a command that did its work and found something wrong."""
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ends."""
+
+    done = 0
+    """All is done, all is well."""
+    bug = 1
+    """A traceback: batchgen is at fault."""
+    refused = 2
+    """Nothing was started: config, table, folder, model or device will not do."""
+    not_all_well = 3
+    """The work is done, and some images failed, or something wrong was found."""
+    broken = 4
+    """Too many failures in a row, or the device is lost."""
+    stopped = 75
+    """Ended early, and the same command goes on; sysexits.h calls it EX_TEMPFAIL."""
 
 
 class BatchgenError(Exception):
     """Base of all errors that are batchgen's to report; the message is for the user."""
 
-    exit_code = 1
+    exit_code = ExitCode.bug
 
 
 class Refused(BatchgenError):
     """The request cannot be honoured; nothing was started and nothing was changed."""
 
-    exit_code = 2
+    exit_code = ExitCode.refused
 
 
 class ConfigError(Refused):
@@ -79,13 +95,13 @@ class DeviceError(Refused):
 class CircuitOpen(BatchgenError):
     """The job stopped because failures ran on or the device was lost."""
 
-    exit_code = 4
+    exit_code = ExitCode.broken
 
 
 class Stopped(BatchgenError):
     """The job ended early with all its commits kept; the same command goes on."""
 
-    exit_code = 75
+    exit_code = ExitCode.stopped
 
 
 class TableChanged(Stopped):

@@ -34,7 +34,8 @@ EXIT_CODES = {
 
 def classes() -> dict[str, type[errors.BatchgenError]]:
     """Return every error class of the module by name."""
-    return dict(inspect.getmembers(errors, inspect.isclass))
+    members = dict(inspect.getmembers(errors, inspect.isclass))
+    return {name: kind for name, kind in members.items() if issubclass(kind, Exception)}
 
 
 def drawn_parents() -> dict[str, str]:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from batchgen.doctor import crash_log
-from batchgen.errors import NOT_ALL_WELL, ConfigError, Refused
+from batchgen.errors import ConfigError, ExitCode
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def doctor(options: argparse.Namespace) -> int:
         if not options.json:
             print("\n".join(check.lines()), flush=True)
     print(json.dumps([check.as_json() for check in checks]) if options.json else summary(checks))
-    return Refused.exit_code if has_failed(checks) else 0
+    return ExitCode.refused if has_failed(checks) else ExitCode.done
 
 
 def _read_log(options: argparse.Namespace) -> int:
@@ -32,4 +32,4 @@ def _read_log(options: argparse.Namespace) -> int:
     found = crash_log.sightings(options.log)
     lines = [crash_log.as_json(found)] if options.json else crash_log.report(found)
     print("\n".join(lines))
-    return NOT_ALL_WELL if found else 0
+    return ExitCode.not_all_well if found else ExitCode.done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from batchgen.cli.compose import Composer
+from batchgen.errors import ExitCode
 from batchgen.hub.download import download as fetch
 from batchgen.hub.download import listing, orders
 
@@ -19,4 +20,4 @@ def download(options: argparse.Namespace) -> int:
         else:
             print(f"{wanted.hub.name}:", flush=True)
             print(fetch(wanted, print), flush=True)
-    return 0
+    return ExitCode.done

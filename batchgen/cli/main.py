@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from batchgen.cli.arguments import parser
 from batchgen.cli.messages import say
-from batchgen.errors import BatchgenError, Stopped
+from batchgen.errors import BatchgenError, ExitCode
 
 
 class _TerminalHandler(logging.Handler):
@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("batchgen: interrupted; what is committed is safe", file=sys.stderr)
-        return Stopped.exit_code
+        return ExitCode.stopped
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitCode.done
     finally:
         root.removeHandler(handler)
 

@@ -7,7 +7,7 @@ import argparse
 from batchgen.cli.compose import Composer
 from batchgen.cli.messages import say
 from batchgen.cli.points import points_of
-from batchgen.errors import BatchgenError
+from batchgen.errors import BatchgenError, ExitCode
 from batchgen.report.forecast import forecast
 from batchgen.runner.grid import refuse_job, worst
 
@@ -17,10 +17,10 @@ def plan(options: argparse.Namespace) -> int:
     composer = Composer(options.config_dir)
     if options.cfg:
         print(composer.yaml(options.overrides), end="")
-        return 0
+        return ExitCode.done
     if not options.multirun:
         print("\n".join(forecast(composer.job(options.overrides))))
-        return 0
+        return ExitCode.done
     points, codes = points_of(composer, options.overrides)
     for point in points:
         print(f"{point.folder_name}  {point.label}")
@@ -30,4 +30,4 @@ def plan(options: argparse.Namespace) -> int:
         except BatchgenError as error:
             say(error)
             codes.append(error.exit_code)
-    return worst([0, *codes])
+    return worst([ExitCode.done, *codes])

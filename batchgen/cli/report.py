@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from batchgen.cli.messages import say
-from batchgen.errors import FolderError
+from batchgen.errors import ExitCode, FolderError
 from batchgen.report.contact_sheets import contact_sheets
 from batchgen.runner.grid import worst
 from batchgen.storage.folder import jobs_in
@@ -13,7 +13,7 @@ from batchgen.storage.folder import jobs_in
 
 def report(options: argparse.Namespace) -> int:
     """Draw contact sheets and print their paths."""
-    codes = [0]
+    codes = [ExitCode.done]
     for job in jobs_in(options.folder):
         try:
             for path in contact_sheets(job, columns=options.columns, font=options.font):

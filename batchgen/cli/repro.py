@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from batchgen.errors import NOT_ALL_WELL, ConfigError
+from batchgen.errors import ConfigError, ExitCode
 from batchgen.runner.reproduction import original_in_job, original_of_file, reproduce
 from batchgen.storage.folder import JobFolder
 
@@ -21,4 +21,4 @@ def repro(options: argparse.Namespace) -> int:
     comparison = reproduce(original)
     for line in comparison.lines:
         print(line)
-    return 0 if comparison.is_same else NOT_ALL_WELL
+    return ExitCode.done if comparison.is_same else ExitCode.not_all_well

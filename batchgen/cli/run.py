@@ -9,7 +9,7 @@ from contextlib import closing
 from batchgen.cli.compose import Composer
 from batchgen.cli.messages import say
 from batchgen.cli.points import points_of
-from batchgen.errors import BatchgenError, Stopped
+from batchgen.errors import BatchgenError, ExitCode
 from batchgen.runner.grid import record_points, worst
 from batchgen.runner.start import PipelineCache, run_job
 from batchgen.runner.stopping import Stop
@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     composer = Composer(options.config_dir)
     if options.cfg:
         print(composer.yaml(options.overrides), end="")
-        return 0
+        return ExitCode.done
     if options.multirun:
         return _run_grid(composer, options.overrides)
     config = composer.job(options.overrides)
@@ -48,6 +48,6 @@ def _run_grid(composer: Composer, overrides: Sequence[str]) -> int:
                 print(f"{result.folder}: {result.message}", flush=True)
                 codes.append(result.exit_code)
             if stop.reason is not None:
-                codes.append(Stopped.exit_code)
+                codes.append(ExitCode.stopped)
                 break
     return worst(codes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from batchgen.errors import ExitCode
 from batchgen.report.status import overview
 
 
@@ -11,4 +12,4 @@ def status(options: argparse.Namespace) -> int:
     """Print how a job, or every job of a folder, is doing."""
     for line in overview(options.folder):
         print(line)
-    return 0
+    return ExitCode.done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from batchgen.errors import NOT_ALL_WELL
+from batchgen.errors import ExitCode
 from batchgen.ledger import verification
 from batchgen.storage.folder import JobFolder
 
@@ -18,5 +18,5 @@ def verify(options: argparse.Namespace) -> int:
         print(line)
     if options.repair and not findings.is_clean:
         print("repaired; start the job again to make what is missing")
-        return 0
-    return 0 if findings.is_clean else NOT_ALL_WELL
+        return ExitCode.done
+    return ExitCode.done if findings.is_clean else ExitCode.not_all_well

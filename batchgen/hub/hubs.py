@@ -17,6 +17,7 @@ from typing import ClassVar, Protocol
 
 from batchgen.errors import ModelError
 from batchgen.model import weights
+from batchgen.storage.atomic import clear_leftovers, replacement
 
 PATIENCE_S = 24 * 3600
 """How long one file may take; modelscope's own limit of an hour asks 1.4 MB/s of a network."""
@@ -226,13 +227,10 @@ def _copy(source: Path, target: Path) -> None:
         if (there.st_size, there.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
             return
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.tmp")
-    try:
+    clear_leftovers(target.parent, is_ours=False)
+    with replacement(target) as draft:
         shutil.copyfile(source, draft)
         os.utime(draft, ns=(before.st_atime_ns, before.st_mtime_ns))
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

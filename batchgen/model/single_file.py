@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from batchgen.model.tensors import Stored
+from batchgen.model.unet_names import original, replaced
 
 PREFIXES = {
     "unet": "model.diffusion_model.",
@@ -21,20 +22,6 @@ PREFIXES = {
     "text_encoder_2": "conditioner.embedders.1.model.",
 }
 """What the names of a component's tensors begin with."""
-
-_UNET_STEM = {
-    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
-    "time_embedding.cond_proj": "time_embed.cond_proj",
-    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
-}  # fmt: skip
-
-_UNET_LAYERS = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-}  # fmt: skip
 
 _VAE_PARTS = {
     "mid_block.resnets.0": "mid.block_1", "mid_block.resnets.1": "mid.block_2",
@@ -86,32 +73,15 @@ def original_name(component: str, name: str, config: Mapping[str, Any]) -> str:
 
 
 def _unet(name: str, config: Mapping[str, Any]) -> str:
-    found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.+)", name)
-    if not found:
-        return _layers(_replaced(name, _UNET_STEM))
-    way, block, part, layer, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
     n_layers = config.get("layers_per_block", 2)
     if not isinstance(n_layers, int):
         raise TypeError(f"layers_per_block={n_layers}: a single file has the same in each block")
-    step = n_layers + 1
-    if part == "downsamplers":
-        return f"input_blocks.{step * (block + 1)}.0.op.{rest.removeprefix('conv.')}"
-    if part == "upsamplers":
-        place = 2 if config["up_block_types"][block].startswith("CrossAttn") else 1
-        return f"output_blocks.{step * block + n_layers}.{place}.{rest}"
-    column = 1 if part == "attentions" else 0
-    if way == "down":
-        return _layers(f"input_blocks.{step * block + layer + 1}.{column}.{rest}")
-    return _layers(f"output_blocks.{step * block + layer}.{column}.{rest}")
-
-
-def _layers(name: str) -> str:
-    """Name the layers of a residual block; those of a transformer are called alike."""
-    return name if ".transformer_blocks." in name else _replaced(name, _UNET_LAYERS)
+    kinds = config["up_block_types"]
+    return original(name, n_layers, lambda level: bool(kinds[level].startswith("CrossAttn")))
 
 
 def _vae(name: str, config: Mapping[str, Any]) -> str:
-    name = _replaced(name, _VAE_PARTS)
+    name = replaced(name, _VAE_PARTS)
     name = re.sub(r"down_blocks\.(\d+)\.resnets\.", r"down.\1.block.", name)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0\.", r"down.\1.downsample.", name)
     last = len(config["block_out_channels"]) - 1
@@ -130,11 +100,4 @@ def _openclip(name: str) -> str:
     if name == "text_projection.weight":
         return "text_projection"
     name = re.sub(r"self_attn\.[qkv]_proj\.(weight|bias)", r"attn.in_proj_\1", name)
-    return _replaced(name, _OPENCLIP)
-
-
-def _replaced(name: str, parts: Mapping[str, str]) -> str:
-    """`name` with each of `parts` that it has replaced; a part is whole words between dots."""
-    for part, replacement in parts.items():
-        name = re.sub(rf"(?<![^.]){re.escape(part)}(?![^.])", replacement, name)
-    return name
+    return replaced(name, _OPENCLIP)

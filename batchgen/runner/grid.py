@@ -19,12 +19,15 @@ import pyarrow.parquet as pq
 
 from batchgen.config.job import JobConfig
 from batchgen.config.job_identity import of_point
-from batchgen.errors import FolderError
+from batchgen.errors import ExitCode, FolderError
 from batchgen.ledger.writer import sealed_parquet
 from batchgen.storage.atomic import opening_errors
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
-SEVERITY = (0, 3, 75, 4, 2)
+SEVERITY = (
+    ExitCode.done, ExitCode.not_all_well, ExitCode.stopped, ExitCode.broken, ExitCode.refused,
+    ExitCode.bug,
+)  # fmt: skip
 """Exit codes of points from mild to severe; a grid ends with the worst of its points'."""
 
 
@@ -65,9 +68,9 @@ class Point:
         return replace(self.config, output_root=str(self.root), name=self.folder_name)
 
 
-def worst(exit_codes: Sequence[int]) -> int:
-    """Return the most severe exit code; 1, a bug, outdoes all."""
-    return max(exit_codes, key=lambda c: SEVERITY.index(c) if c in SEVERITY else len(SEVERITY))
+def worst(exit_codes: Sequence[ExitCode]) -> ExitCode:
+    """Return the most severe exit code."""
+    return max(exit_codes, key=SEVERITY.index)
 
 
 def refuse_job(root: Path) -> None:

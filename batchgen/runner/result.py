@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchgen.errors import ExitCode
+
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
@@ -18,7 +20,7 @@ class JobResult:
     n_done: int
     """Images that are finished, earlier ones included."""
     n_failed: int
-    exit_code: int
+    exit_code: ExitCode
     """0 all done, 3 some images failed, 4 circuit open, 75 stopped early and resumable."""
     message: str
 

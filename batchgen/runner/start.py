@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.config.job import JobConfig, OnChange
-from batchgen.errors import BatchgenError, JobInUse, Refused, StorageError
+from batchgen.errors import BatchgenError, ExitCode, JobInUse, Refused, StorageError
 from batchgen.ledger.compaction import compact, merged_schema, n_committed
 from batchgen.ledger.contents import read_contents
 from batchgen.ledger.schema import METADATA, schema
@@ -33,13 +33,19 @@ from batchgen.runner.progress import Progress
 from batchgen.runner.result import JobResult
 from batchgen.runner.stopping import Stop
 from batchgen.runner.worker import Worker
-from batchgen.storage.atomic import storage_errors
+from batchgen.storage.atomic import clear_leftovers, storage_errors
+from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
 from batchgen.table import Table
 
 logger = logging.getLogger(__name__)
 
-_STATES = {0: "finished", 3: "finished", 4: "broken", 75: "stopped"}
+_STATES = {
+    ExitCode.done: "finished",
+    ExitCode.not_all_well: "finished",
+    ExitCode.broken: "broken",
+    ExitCode.stopped: "stopped",
+}
 
 
 class PipelineCache:
@@ -80,7 +86,7 @@ def run_job(config: JobConfig, cache: PipelineCache, stop: Stop) -> JobResult:
             n_made=0,
             n_done=n_finished,
             n_failed=0,
-            exit_code=0,
+            exit_code=ExitCode.done,
             message=f"{n_finished} images, all done before",
         )
     with ExitStack() as stack:
@@ -107,9 +113,21 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
         stack.enter_context(lock)
         if read_contents(folder).last_sequence != contents.last_sequence:
             raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
+    _clear_leftovers(folder, has_died=bool(contents.journals))
     folder.write_card()
     stack.enter_context(logging_to(folder.log))
     return _Start(job, table, backlog, lock)
+
+
+def _clear_leftovers(folder: JobFolder, *, has_died: bool) -> None:
+    """Delete what earlier starts were writing when they were killed; the caller holds the lock.
+
+    A start that ends in any other way leaves no journal, and nothing half written either.
+    """
+    for place in (folder.root, folder.hidden, folder.parts):
+        clear_leftovers(place, is_ours=True)
+    for place in (folder.root / "images").glob("*") if has_died else ():
+        clear_leftovers(place, is_ours=True)
 
 
 class _Start:
@@ -183,7 +201,7 @@ class _Start:
             self._ledger.close()
             compact(self._job.folder, {self._job.identity.environment: self._job.versions})
             result = self._result(error, stop)
-            if result.exit_code == 0:
+            if result.exit_code is ExitCode.done:
                 self._write_identity(finished=result)
             self._progress.enter(_STATES[result.exit_code])
         except StorageError as full:
@@ -194,13 +212,14 @@ class _Start:
 
     def _result(self, error: BatchgenError | None, stop: Stop) -> JobResult:
         n_done, n_failed = self._progress.n_done, self._progress.n_failed
-        exit_code, message = 0, f"{n_done} images, all done"
+        exit_code, message = ExitCode.done, f"{n_done} images, all done"
         if error is not None:
             exit_code, message = error.exit_code, str(error)
         elif self._progress.n_left:
-            exit_code, message = 75, f"stopped by {stop.reason}; the same command goes on"
+            exit_code = ExitCode.stopped
+            message = f"stopped by {stop.reason}; the same command goes on"
         elif n_failed:
-            exit_code = 3
+            exit_code = ExitCode.not_all_well
             message = (
                 f"{n_failed} images failed, see {self._job.folder.failures}; "
                 "retry.failed=true tries them anew"

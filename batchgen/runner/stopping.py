@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from batchgen.errors import Stopped
+from batchgen.errors import ExitCode
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Stop:
         try:
             self.on_leaving()
         finally:
-            os._exit(Stopped.exit_code)
+            os._exit(ExitCode.stopped)
 
     @property
     def reason(self) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.errors import FolderError, StorageError
+
+_DRAFT = ".tmp"
+_DRAFT_NAME = re.compile(r"\..+?(?:\.(\d+)-[0-9a-f]{8})?\.tmp")
+"""Of version 0.1.0, too, whose names held no process."""
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
@@ -66,6 +72,22 @@ def existing_parent(path: Path) -> Path:
 
 
 @contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """Give a hidden name beside `path` that takes its place when the block ends well, or is gone.
+
+    No other writer has the same: it holds the process and random digits. What a killed process
+    leaves is cleared by `clear_leftovers`.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_DRAFT}")
+    try:
+        yield draft
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write that appears at `path` whole, when the block ends well, or not at all.
 
@@ -73,18 +95,36 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     or the new one. Raises `StorageError`, and leaves no debris.
     """
     with storage_errors(path):
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
-            temporary.unlink(missing_ok=True)
-            with temporary.open("xb") as file:  # never through a link
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with replacement(path) as draft, draft.open("xb") as file:  # never through a link
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         sync_folder(path.parent)
+
+
+def clear_leftovers(folder: Path, *, is_ours: bool) -> None:
+    """Delete what killed writers left beside files of a folder.
+
+    Args:
+        folder: Where; those in it are left alone. Nothing happens where there is none.
+        is_ours: Whether no other process writes here. Else those of processes that run stay.
+
+    Raises:
+        StorageError: For one that cannot be deleted.
+    """
+    with storage_errors(folder):
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        for name in names:
+            writer = _DRAFT_NAME.fullmatch(name)
+            if writer and (is_ours or not _runs(int(writer[1] or 0))):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

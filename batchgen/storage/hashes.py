@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from batchgen.errors import StorageError
+from batchgen.storage.atomic import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,8 @@ def _write(file: Path, text: str) -> None:
     """Replace a file in one step; what cannot be kept is only slow, so it is no error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        Path(temporary).replace(file)
-    except OSError as error:
+        write_atomically(file, text.encode())
+    except (OSError, StorageError) as error:
         logger.warning(
             "%s cannot be written (%s): hashes are computed anew each time.", file, error
         )

@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from batchgen.ledger.schema import FAILURES, METADATA, carried_name, markdown, schema
+from batchgen.ledger.schema import FAILURES, METADATA, carried_name, schema
+from tools.metadata_page import markdown
 
 ISSUE = {
     "file_name", "text", "negative_prompt", "row_key", "row_index", "image_index", "seed", "rng",
@@ -20,7 +21,7 @@ ISSUE = {
 
 
 def test_the_page_on_metadata_is_what_the_code_prints() -> None:
-    """`python -m batchgen.ledger.schema > docs/metadata.md` mends it."""
+    """`python -m tools.metadata_page > docs/metadata.md` mends it."""
     page = Path(__file__).parents[2] / "docs" / "metadata.md"
     assert page.read_text(encoding="utf-8") == markdown()
 

@@ -11,7 +11,7 @@ import pytest
 from batchgen.config.job import JobConfig
 from batchgen.config.models import DemoModel, FakeModel
 from batchgen.config.sampling import SamplingConfig
-from batchgen.errors import FolderError
+from batchgen.errors import ExitCode, FolderError
 from batchgen.runner.grid import Point, record_points, worst
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
@@ -134,4 +134,4 @@ def test_a_folder_that_is_a_job_cannot_become_a_grid(tmp_path: Path) -> None:
 )
 def test_a_grid_ends_with_the_most_severe_code_of_its_points(codes: list[int], code: int) -> None:
     """2, 4, 75, 3, 0; a bug outdoes all."""
-    assert worst(codes) == code
+    assert worst([ExitCode(one) for one in codes]) == code

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from batchgen.errors import StorageError
-from batchgen.storage.atomic import existing_parent, storage_errors, write_atomically
+from batchgen.storage.atomic import (
+    atomic_file,
+    clear_leftovers,
+    existing_parent,
+    storage_errors,
+    write_atomically,
+)
 
 
 def full_disk(_: int) -> None:
@@ -64,3 +70,30 @@ def test_existing_parent_is_the_nearest_folder_there_is(tmp_path: Path) -> None:
     """A path that is to come lies on the file system of its nearest folder."""
     assert existing_parent(tmp_path) == tmp_path
     assert existing_parent(tmp_path / "a" / "b" / "c") == tmp_path
+
+
+def test_two_writers_of_one_file_never_share_a_name(tmp_path: Path) -> None:
+    """The last that ends well is what is there, whole, and neither fails."""
+    path = tmp_path / "status.json"
+    with atomic_file(path) as first:
+        first.write(b"first")
+        with atomic_file(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path: Path) -> None:
+    """Those of 0.1.0 too; of a process that runs only where the folder is ours alone."""
+    dead, running = 2**22 + 1, os.getppid()
+    leftovers = [".a.json.tmp", f".b.png.{dead}-0123abcd.tmp"]
+    others = ["a.json", "b.tmp", ".hidden", f".c.png.{running}-0123abcd.tmp"]
+    for name in (*leftovers, *others):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".folder.tmp").mkdir()
+    clear_leftovers(tmp_path, is_ours=False)
+    assert {path.name for path in tmp_path.iterdir()} == {*others, ".folder.tmp"}
+    clear_leftovers(tmp_path, is_ours=True)
+    assert {path.name for path in tmp_path.iterdir()} == {*others[:3], ".folder.tmp"}
+    clear_leftovers(tmp_path / "nosuch", is_ours=True)

@@ -1,4 +1,4 @@
-"""docs/config.md, printed from the dataclasses: `python -m tools.reference`."""
+"""docs/config.md, printed from the dataclasses: `python -m tools.config_page`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PREFIXES = {
 }
 _HEAD = """# Every setting of a job
 
-Printed by `python -m tools.reference`; a test keeps this page equal to it. On the command line a
+Printed by `python -m tools.config_page`; a test keeps this page equal to it. On the command line a
 setting is `key=value`; `model`, `device` and `images` also take the name of a group, such as
 `model=demo` or `images=webp`. `batchgen run --cfg` prints what a command line comes to.
 """
