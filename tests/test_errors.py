@@ -35,7 +35,7 @@ EXIT_CODES = {
 def classes() -> dict[str, type[errors.BatchgenError]]:
     """Return every error class of the module by name."""
     members = dict(inspect.getmembers(errors, inspect.isclass))
-    return {name: kind for name, kind in members.items() if issubclass(kind, Exception)}
+    return {name: kind for name, kind in members.items() if issubclass(kind, errors.BatchgenError)}
 
 
 def drawn_parents() -> dict[str, str]:
