@@ -10,6 +10,8 @@ memory_ladder  what to give up when the device has no room
 maker          one batch through the pipeline, whatever it takes
 rows           what is committed of an image, made or failed
 saver          encoding, writing and committing in the background
+failures       what a failure costs: held back, charged, tried again, the end of the job
+commits        image files, rows and ledger entries of what was made
 worker         the loop over batches
 start          lock, scan, work, and order in the folder after
 grid           a folder of jobs

@@ -42,14 +42,17 @@ class Saver:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._error: BaseException | None = None
 
-    def submit(self, batch: list[Made]) -> None:
-        """Save and commit the pictures of one batch; waits where too many are under way."""
+    def submit(self, batch: list[Made], then: Callable[[], None] | None = None) -> None:
+        """Save and commit the pictures of one batch; waits where too many are under way.
+
+        `then` is called by the thread that commits, after them and before the next batch's.
+        """
         self._raise_error()
-        if not batch:
+        if not batch and then is None:
             return
         self._room.acquire()
         saving = [(made, self._savers.submit(self._save, made)) for made in batch]
-        self._committer.submit(self._commit_batch, saving)
+        self._committer.submit(self._commit_batch, saving, then)
 
     def __enter__(self) -> Saver:
         return self
@@ -65,7 +68,9 @@ class Saver:
         if self._error is not None:
             raise self._error
 
-    def _commit_batch(self, saving: list[tuple[Made, Future[Saved]]]) -> None:
+    def _commit_batch(
+        self, saving: list[tuple[Made, Future[Saved]]], then: Callable[[], None] | None
+    ) -> None:
         try:
             done = []
             for made, future in saving:
@@ -75,6 +80,8 @@ class Saver:
                     self._on_failed(Failed(made.request, error, len(made.call.batch.requests)))
             if self._error is None and done:
                 self._commit(done)
+            if self._error is None and then is not None:
+                then()
         except BaseException as error:
             self._error = self._error or error
         finally:

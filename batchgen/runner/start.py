@@ -188,11 +188,11 @@ class _Start:
         job, backlog = self._job, self._backlog
         pipeline = cache.get(job)
         self._progress.enter("running")
-        worker = Worker(job, self._ledger, self._progress, stop, self._aside)
+        worker = Worker(job, self._ledger, self._progress, stop, pipeline)
         todo = batches(self._table, job.config, job.identity, backlog, self._aside)
         replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
         with _crash_note(job.folder.crash_note(self._ledger.run_id)):
-            worker.work(todo, pipeline, replaces=replaces)
+            worker.work(todo, self._aside, replaces=replaces)
 
     def _leave(self, error: BatchgenError | None, stop: Stop) -> JobResult:
         """Seal and compact what there is, and sum up."""

@@ -199,3 +199,24 @@ def test_empty_batch_is_nothing() -> None:
     with disk.saver() as saver:
         saver.submit([])
     assert disk.commits == []
+
+
+def test_what_follows_a_batch_comes_after_its_commit_and_before_the_next() -> None:
+    """Failures of a batch are put on record behind its pictures."""
+    disk, order = Disk(), list[str]()
+    disk.waits = {0: 0.05}
+    with disk.saver() as saver:
+        saver.submit(batch_of(0), then=lambda: order.append(f"after {disk.commits}"))
+        saver.submit([], then=lambda: order.append("alone"))
+        saver.submit(batch_of(1))
+    assert order == ["after [[0]]", "alone"]
+    assert disk.commits == [[0], [1]]
+
+
+def test_nothing_follows_a_batch_that_was_not_committed() -> None:
+    """What was not made must not look as if it were."""
+    disk, order = Disk(), list[str]()
+    disk.errors = {0: StorageError("full")}
+    with pytest.raises(StorageError), disk.saver() as saver:
+        saver.submit(batch_of(0), then=lambda: order.append("after"))
+    assert order == []

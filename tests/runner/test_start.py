@@ -27,7 +27,7 @@ from batchgen.ledger.verification import verify
 from batchgen.pipelines.fake import FakePipeline
 from batchgen.plan import batches as plan
 from batchgen.plan.requests import ImageRequest
-from batchgen.runner import worker
+from batchgen.runner import commits
 from batchgen.runner.disk_space import refuse_if_full
 from batchgen.runner.identity import Job
 from batchgen.runner.result import JobResult
@@ -449,7 +449,7 @@ def test_disk_that_fills_up_is_found_at_the_next_part(
 ) -> None:
     """What is committed stays, and the same command goes on."""
     prompts(8)
-    monkeypatch.setattr(worker, "PART_ROWS", 2)
+    monkeypatch.setattr(commits, "PART_ROWS", 2)
     free = shutil.disk_usage("/")._replace(free=1000)
     with monkeypatch.context() as patch:
         during_the_first_batch(patch, lambda: patch.setattr(shutil, "disk_usage", lambda _: free))

@@ -16,6 +16,7 @@ import batchgen
 from batchgen.config.models import FakeModel
 from batchgen.errors import DeviceLost
 from batchgen.ledger.contents import consistently, read_contents
+from batchgen.ledger.journal import Journal
 from batchgen.ledger.schema import FAILURES
 from batchgen.pipelines.base import PLAIN, Decoding, Generation
 from batchgen.pipelines.fake import FakePipeline
@@ -372,3 +373,21 @@ def test_row_that_hangs_is_stopped_with_75_each_time_then_failed(
     (failure,) = failures(folder)
     assert failure["error_type"] == "ProcessDied"
     assert "DeviceHung: over timeout.batch_s=0.4" in failure["message"]
+
+
+def test_pictures_of_a_batch_are_committed_before_its_failures(
+    prompts: WritePrompts, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two, the whole batch is made again, with the same last bits."""
+    prompts(6)
+    seen: list[str] = []
+    append = Journal.append
+
+    def noted(journal: Journal, event: Any, **durable: bool) -> None:
+        seen.append(event["type"])
+        append(journal, event, **durable)
+
+    monkeypatch.setattr(Journal, "append", noted)
+    run_job(model=FakeModel(fail_rows=[1]), batch_size=3, retry={"max_attempts": 1})
+    outcomes = [kind for kind in seen if kind in ("done", "fail")]
+    assert outcomes == ["done", "fail", "done"]
