@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.errors import FolderError
-from batchgen.ledger.compaction import rows_in_order
+from batchgen.ledger.reader import rows_in_order
 from batchgen.storage.folder import JobFolder
 
 _FORMS = {

@@ -14,8 +14,7 @@ from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost, DeviceOutOfMemo
 from batchgen.images import image_file
 from batchgen.images.image_file import Saved
 from batchgen.images.parameters import parameters_text
-from batchgen.ledger.records import Record
-from batchgen.ledger.state import Key
+from batchgen.ledger.records import Key, Record
 from batchgen.ledger.writer import PART_ROWS, Ledger
 from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
@@ -133,7 +132,7 @@ class Worker:
     def _is_condemned(self, batch: Batch) -> bool:
         """Fail an image that killed its process as often as an image may fail."""
         image = batch.requests[0]
-        suspect = self._ledger.facts.suspects.get(image.key)
+        suspect = self._ledger.state.suspects.get(image.key)
         limit = self._job.config.retry.max_attempts
         attempts = self._attempts.get(image.key, 0)
         if len(batch.requests) > 1 or suspect is None or attempts < limit:
@@ -248,7 +247,7 @@ class Worker:
             refuse_if_full(self._job.folder, self._job.config, self._progress.n_left)
 
     def _rungs(self) -> dict[str, Rung]:
-        rungs = self._ledger.facts.rungs
+        rungs = self._ledger.state.rungs
         return {size: Rung.from_text(text) for size, text in rungs.items()}
 
     def _on_rung(self, size: str, rung: Rung) -> None:
