@@ -127,7 +127,7 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     are those of docs/metadata.md, then the table's own. Raises `FolderError` for a folder that
     is no job.
     """
-    from batchgen.ledger.compaction import read_table
+    from batchgen.ledger.reader import read_table
     from batchgen.storage.folder import JobFolder
 
     frame: pd.DataFrame = read_table(JobFolder(Path(folder))).to_pandas()

@@ -10,7 +10,6 @@ first batch is handed over. Every row is validated in both.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -70,9 +69,9 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
 
     from batchgen.config.job import ReadingConfig
     from batchgen.config.names import config_from
-    from batchgen.ledger.contents import NOTES
+    from batchgen.ledger.notes import NOTES, MetadataNotes
     from batchgen.ledger.schema import METADATA, schema
-    from batchgen.ledger.state import Facts
+    from batchgen.ledger.state import LedgerState
     from batchgen.ledger.writer import sealed_parquet
     from batchgen.plan.fingerprint import as_hex
     from batchgen.plan.resolution import image_columns
@@ -84,9 +83,8 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     job = Job.identify(config_from({**values, "sampling": settings}))
     job.folder.create()
     to_schema = schema(METADATA)
-    notes = {"covers": 1, "facts": Facts().as_json()}
     with sealed_parquet(
-        job.folder.metadata, to_schema, {NOTES: json.dumps(notes).encode()}
+        job.folder.metadata, to_schema, {NOTES: MetadataNotes.encode(1, LedgerState())}
     ) as file:
         for rows in open_table(table, ReadingConfig()).chunks():
             n = min(rows.settings.num_rows, n_done - rows.first_index)

@@ -265,6 +265,19 @@ def open_ledger(folder: JobFolder) -> OpenLedger:
     return open_
 
 
+def write_part(folder: JobFolder, run_id: str, rows: list[Record], **carried: Any) -> None:
+    """Commit rows of a table that has these columns of its own, and close the ledger."""
+    folder.create()
+    ledger = Ledger(folder, run_id, schema(METADATA, pa.schema(list(carried.items()))))
+    ledger.commit(rows)
+    ledger.close()
+
+
+def places(table: pa.Table) -> list[tuple[int, int]]:
+    """Return row and image index of each row of a table."""
+    return [(row["row_index"], row["image_index"]) for row in table.to_pylist()]
+
+
 def image_of(n: int, *, is_pending: bool = True, width: int = 64) -> ImageRequest:
     """Return the first image of row n, 64 pixels high."""
     settings = Settings(

@@ -1,11 +1,16 @@
 """What is committed in a job's folder, and all that is remembered of it.
 
 schema        the columns of metadata.parquet and failures.parquet
-state         failures, suspects, rungs that worked
+records       a row as JSON and back, the table's own columns included; the key of an image
+events        what is written down, one event at a time: its kinds and their form on disk
+state         failures, suspects, rungs that worked: what events add up to
 journal       one checksummed line per event
-records       the table's own columns, as JSON and back
+notes         what a sealed file says of itself
+sources       a journal that was read, a part or metadata.parquet
 contents      journals, parts and metadata.parquet, as they are at one moment
+reader        what is committed, file by file, as one table, or in order in bounded memory
+finished      the set of what is done, as arrays
 writer        the one writer of journals and parts
-compaction    all of it as one: metadata.parquet, a table, the set of what is done
+compaction    parts merged into metadata.parquet, failures into failures.parquet
 verification  whether a folder is whole, and how to make it whole again
 """

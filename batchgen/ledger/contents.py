@@ -7,89 +7,30 @@ What a crash leaves behind of an earlier form is recognised by its number and pa
 
 from __future__ import annotations
 
-import base64
-import json
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TypeVar
 
 from batchgen.errors import FolderError
-from batchgen.ledger.journal import Event, read_events
-from batchgen.ledger.records import Record
-from batchgen.ledger.schema import METADATA, schema
-from batchgen.ledger.state import Facts, Key
+from batchgen.ledger import events
+from batchgen.ledger.events import MisshapenEvent, UnknownEvent
+from batchgen.ledger.journal import read_events
+from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
+from batchgen.ledger.records import Key
+from batchgen.ledger.sources import Source, Unsealed
+from batchgen.ledger.state import LedgerState
 from batchgen.storage.folder import JobFolder
 
 _Read = TypeVar("_Read")
 
-_MISSHAPEN = (KeyError, ValueError, TypeError, AttributeError)
-
-NOTES = b"batchgen.ledger"
-"""Key of what a Parquet file says of itself to the ledger, as JSON."""
-
-
-@dataclass(slots=True)
-class Unsealed:
-    """What a journal says: rows, and the keys it withdraws from earlier files."""
-
-    rows: dict[Key, Record] = field(default_factory=dict)
-    voids: set[Key] = field(default_factory=set)
-    in_flight: list[Key] = field(default_factory=list)
-    """The images of the last start of which nothing more was heard."""
-    schema: pa.Schema = field(default_factory=lambda: schema(METADATA))
-    has_schema: bool = False
-    """Whether the journal said its schema; rows of one that lost its first line do not count."""
-    facts: list[Event] = field(default_factory=list)
-    """The events that `facts.Facts` adds up."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing would be lost without it."""
-        return not (self.rows or self.voids or self.facts)
-
-    def apply(self, event: Event) -> None:
-        """Take in one event; events of other kinds pass by."""
-        match event:
-            case {"type": "schema", "schema": text}:
-                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-                self.has_schema = True
-            case {"type": "start", "keys": keys}:
-                self.in_flight = [(row_key, image_index) for row_key, image_index in keys]
-            case {"type": "done", "rows": rows} if self.has_schema:
-                for row in rows:
-                    self._settle((row["row_key"], row["image_index"]), row)
-            case {"type": "void", "keys": keys}:
-                for row_key, image_index in keys:
-                    self.rows.pop((row_key, image_index), None)
-                    self.voids.add((row_key, image_index))
-            case {"type": "fail", "failure": failure}:
-                self._settle((failure["row_key"], failure["image_index"]), None)
-
-    def _settle(self, key: Key, row: Record | None) -> None:
-        if row is not None:
-            self.rows[key] = row
-        if key in self.in_flight:
-            self.in_flight = []
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A sealed file or a journal's rows; its voids hold for sources of a lower sequence."""
-
-    sequence: int
-    path: Path
-    unsealed: Unsealed | None
-    voids: set[Key]
-    n_rows: int
-
-    @property
-    def run_id(self) -> str:
-        """The start that wrote it."""
-        return self.path.stem.partition("-")[2]
+_PAUSE_S = 0.05
+_PATIENCE_S = 5.0
+"""How long a file that is listed may be missing; some file systems show a change late."""
+_MOST_READS = 100
+"""How often a folder is read that was another each time."""
 
 
 @dataclass(slots=True)
@@ -97,7 +38,7 @@ class Contents:
     """Everything committed in a folder at one moment, oldest source first."""
 
     sources: list[Source] = field(default_factory=list)
-    facts: Facts = field(default_factory=Facts)
+    state: LedgerState = field(default_factory=LedgerState)
     last_sequence: int = 0
 
     @property
@@ -105,20 +46,28 @@ class Contents:
         """The sources that are not sealed."""
         return [source for source in self.sources if source.unsealed is not None]
 
+    def voids_after(self, sequence: int) -> list[Key]:
+        """Return what the sources after a number withdraw from those up to it."""
+        later = (source for source in self.sources if source.sequence > sequence)
+        return [key for source in later for key in source.voids]
+
+
+def refuse_no_job(folder: JobFolder) -> None:
+    """Raise `FolderError` for a folder that is no job."""
+    if not folder.is_job():
+        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+
 
 def read_contents(folder: JobFolder) -> Contents:
     """Read what is committed, without changing anything; fit for a job that is running.
 
-    Raises `FolderError` for a sealed file that does not open, naming it.
+    Raises:
+        FolderError: A sealed file does not open, or another version wrote an event.
+        FileNotFoundError: A file that is listed is gone; `consistently` reads again then.
     """
     contents = Contents()
-    if folder.metadata.exists():
-        notes, n_rows = read_notes(folder, folder.metadata)
-        contents.last_sequence = int(notes["covers"])
-        contents.sources.append(
-            Source(contents.last_sequence, folder.metadata, None, set(), n_rows)
-        )
-        contents.facts = Facts.from_json(notes["facts"])
+    if folder.metadata.exists() or folder.metadata.is_symlink():
+        _add_metadata(contents, folder)
     covered = contents.last_sequence
     parts = {n: path for n, path in numbered(folder.parts, ".parquet") if n > covered}
     journals = {
@@ -137,15 +86,37 @@ def consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
     """Return what `read` finds in a folder, reading again where files came or went meanwhile.
 
     A running job seals and compacts its files; between two looks rows would be missed or doubled.
+
+    Raises:
+        FolderError: For seconds a file could not be opened although it is listed, or the folder
+            was another after each of many reads.
     """
-    while True:
+    missing_since: float | None = None
+    for _ in range(_MOST_READS):
         before = _listing(folder)
         try:
             found = read()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if _listing(folder) == before:
+                missing_since = missing_since or time.monotonic()
+                if time.monotonic() - missing_since >= _PATIENCE_S:
+                    raise FolderError(_missing(folder, error)) from error
+            time.sleep(_PAUSE_S)
             continue
         if _listing(folder) == before:
             return found
+        missing_since = None
+    raise FolderError(
+        f"{folder.root} changes faster than it can be read: {_MOST_READS} times in a row. "
+        "Try again when the job that is at work in it has stopped."
+    )
+
+
+def _missing(folder: JobFolder, error: FileNotFoundError) -> str:
+    paths = [folder.metadata, *(path for _, path in _files(folder))]
+    dangling = [path for path in paths if path.is_symlink() and not path.exists()]
+    what = f"{dangling[0]} is a link to nothing." if dangling else f"A file is missing: {error}."
+    return f"{what} Put back what it is to hold, or move it away: its images are then made again."
 
 
 def _listing(folder: JobFolder) -> tuple[object, ...]:
@@ -154,8 +125,13 @@ def _listing(folder: JobFolder) -> tuple[object, ...]:
         metadata = (status.st_ino, status.st_mtime_ns, status.st_size)
     except FileNotFoundError:
         metadata = (0, 0, 0)
+    return (metadata, *_files(folder))
+
+
+def _files(folder: JobFolder) -> list[tuple[int, Path]]:
+    """Return parts and journals with their numbers."""
     parts = sorted(numbered(folder.parts, ".parquet"))
-    return (metadata, parts, sorted(numbered(folder.journals, ".jsonl")))
+    return parts + sorted(numbered(folder.journals, ".jsonl"))
 
 
 def numbered(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
@@ -168,48 +144,59 @@ def numbered(folder: Path, suffix: str) -> Iterator[tuple[int, Path]]:
             yield int(number), path
 
 
-def read_notes(folder: JobFolder, path: Path) -> tuple[dict[str, Any], int]:
-    """Return what a Parquet file of the ledger says of itself, and how many rows it has."""
+@contextmanager
+def _refused(folder: JobFolder, path: Path) -> Iterator[None]:
+    """Turn what reading the notes of a sealed file raises into a `FolderError` that names it."""
     try:
-        metadata = pq.read_metadata(path)
-        notes = dict(json.loads((metadata.metadata or {})[NOTES]))
-        if path == folder.metadata:
-            int(notes["covers"])
-            Facts.from_json(notes["facts"])
-        else:
-            Unsealed().apply({"type": "void", "keys": notes["voids"]})
-            for event in notes["events"]:
-                Facts().apply(event)
-    except (OSError, pa.ArrowException, *_MISSHAPEN) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        yield
+    except FileNotFoundError:
+        raise
+    except UnknownEvent as error:
+        raise _newer(path, error) from error
+    except UNREADABLE as error:
         raise FolderError(
             f"{path} does not open as a file of batchgen's ({error}). "
             f"Run: batchgen verify --repair {folder.root}"
         ) from error
-    return notes, metadata.num_rows
+
+
+def _newer(path: Path, error: UnknownEvent) -> FolderError:
+    return FolderError(
+        f"{path} holds {error}, which this version of batchgen does not know: a newer one wrote "
+        "it. Go on with that one, or choose another name=."
+    )
+
+
+def _add_metadata(contents: Contents, folder: JobFolder) -> None:
+    with _refused(folder, folder.metadata):
+        notes = MetadataNotes.read(folder.metadata)
+    contents.last_sequence, contents.state = notes.covers, notes.state
+    source = Source(notes.covers, folder.metadata, None, frozenset(), notes.n_rows)
+    contents.sources.append(source)
 
 
 def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) -> None:
-    notes, n_rows = read_notes(folder, path)
-    for event in notes["events"]:
-        contents.facts.apply(event)
-    voids = {(row_key, image_index) for row_key, image_index in notes["voids"]}
-    contents.sources.append(Source(sequence, path, None, voids, n_rows))
+    with _refused(folder, path):
+        notes = PartNotes.read(path)
+    for event in notes.events:
+        contents.state.apply(event)
+    contents.sources.append(Source(sequence, path, None, notes.voids, notes.n_rows))
 
 
 def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
     unsealed = Unsealed()
-    for event in read_events(path):
+    for content in read_events(path):
         try:
-            unsealed.facts += contents.facts.events_to_keep(event)
-            unsealed.apply(event)
-            contents.facts.apply(event)
-        except (OSError, *_MISSHAPEN) as error:
+            event = events.parse(content)
+        except UnknownEvent as error:
+            raise _newer(path, error) from error
+        except MisshapenEvent as error:
             raise FolderError(
-                f"{path} holds an event of another shape ({type(error).__name__}: {error}); "
-                "another version of batchgen may have written it. Go on with that one, or move "
-                "the file away: its images are then made again."
+                f"{path} holds {error}; another version of batchgen may have written it. Go on "
+                "with that one, or move the file away: its images are then made again."
             ) from error
-    n_rows = len(unsealed.rows)
-    contents.sources.append(Source(sequence, path, unsealed, unsealed.voids, n_rows))
+        unsealed.events += contents.state.events_to_keep(event)
+        unsealed.apply(event)
+        contents.state.apply(event)
+    voids, n_rows = frozenset(unsealed.voids), len(unsealed.rows)
+    contents.sources.append(Source(sequence, path, unsealed, voids, n_rows))

@@ -18,7 +18,8 @@ from batchgen.storage.atomic import storage_errors, sync_folder
 
 logger = logging.getLogger(__name__)
 
-Event = dict[str, Any]
+EventJson = dict[str, Any]
+"""An event in its form on disk; what it means is the business of `events`."""
 
 
 class Journal:
@@ -30,7 +31,7 @@ class Journal:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
             sync_folder(path.parent)
 
-    def append(self, event: Event, *, durable: bool = True) -> None:
+    def append(self, event: EventJson, *, durable: bool = True) -> None:
         """Write one event; where `durable`, it outlives a loss of power once this returns."""
         line = encode(event)
         with storage_errors(self.path):
@@ -47,13 +48,13 @@ class Journal:
             os.close(descriptor)
 
 
-def encode(event: Event) -> bytes:
+def encode(event: EventJson) -> bytes:
     """Return an event as a journal line."""
     text = json.dumps(event, ensure_ascii=True, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def decode(line: bytes) -> Event | None:
+def decode(line: bytes) -> EventJson | None:
     """Return the event of a journal line, None for a line that is torn or damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
@@ -65,7 +66,7 @@ def decode(line: bytes) -> Event | None:
     return event if isinstance(event, dict) else None
 
 
-def read_events(path: Path) -> Iterator[Event]:
+def read_events(path: Path) -> Iterator[EventJson]:
     """Yield the whole events of a journal, in order."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

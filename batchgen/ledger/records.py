@@ -1,4 +1,4 @@
-"""A finished image as a JSON record in the journal, and many of them as an Arrow table."""
+"""A finished image as a JSON record in the journal, its key, and many of them as an Arrow table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ from batchgen.ledger.schema import METADATA, carried_name
 
 Record = dict[str, Any]
 """Column name to JSON value; the table's own columns are under `carried`."""
+
+Key = tuple[str, int]
+"""Row key and image index: what an image is known by."""
+
+
+def key_of(record: Record) -> Key:
+    """Return the key of the image that a row of metadata.parquet or failures.parquet is about."""
+    return record["row_key"], record["image_index"]
 
 
 def encode_carried(carried: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """What a job remembers besides its images: failures, suspects, and the rungs that worked.
 
-Replaying an event twice changes nothing, so a crash between two steps of the ledger is harmless.
+Applying an event twice changes nothing, so a crash between two steps of the ledger is harmless.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-Key = tuple[str, int]
-"""Row key and image index."""
+from batchgen.ledger import events
+from batchgen.ledger.events import Event
+from batchgen.ledger.records import Key, Record, key_of
 
 
 @dataclass(slots=True)
@@ -17,57 +19,56 @@ class Suspect:
     """An image that was being made when its process died or hung."""
 
     runs: list[str] = field(default_factory=list)
-    """The starts that ended on it, in whatever company."""
+    """The starts that ended while it was made, alone or with others."""
     alone: list[str] = field(default_factory=list)
     """Those among them that ended while it was made alone."""
     reason: str = ""
 
 
 @dataclass(slots=True)
-class Facts:
-    """The state that events of the ledger add up to."""
+class LedgerState:
+    """What the events of a ledger add up to, besides its rows."""
 
-    failures: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[Key, Record] = field(default_factory=dict)
     """A row of failures.parquet for each image that failed and was not made since."""
     suspects: dict[Key, Suspect] = field(default_factory=dict)
     rungs: dict[str, str] = field(default_factory=dict)
     """Size, as 1024x768, to the rung of the memory ladder that worked for it."""
 
-    def apply(self, event: dict[str, Any]) -> None:
-        """Take in one event; events of other kinds pass by."""
+    def apply(self, event: Event) -> None:
+        """Take in one event; those of other kinds change nothing here."""
         match event:
-            case {"type": "done", "rows": rows}:
-                for row in rows:
-                    self._clear((row["row_key"], row["image_index"]))
-            case {"type": "clear", "keys": keys}:
-                for row_key, image_index in keys:
-                    self._clear((row_key, image_index))
-            case {"type": "fail", "failure": failure}:
-                key = (failure["row_key"], failure["image_index"])
-                self.suspects.pop(key, None)
-                self.failures[key] = failure
-            case {"type": "suspect", "keys": keys, "run_id": run_id, "reason": reason}:
+            case events.Done(rows):
+                self._clear(key_of(row) for row in rows)
+            case events.Clear(keys):
+                self._clear(keys)
+            case events.Fail(failure):
+                self.suspects.pop(key_of(failure), None)
+                self.failures[key_of(failure)] = failure
+            case events.Suspect(keys, run_id, reason):
                 for key in keys:
-                    self._suspect(tuple(key), run_id, reason, is_alone=len(keys) == 1)
-            case {"type": "rung", "size": size, "rung": rung}:
+                    self._suspect(key, run_id, reason, is_alone=len(keys) == 1)
+            case events.Rung(size, rung):
                 self.rungs[size] = rung
-            case {"type": "forgive"}:
+            case events.Reset():
                 self.failures.clear()
                 self.suspects.clear()
 
-    def events_to_keep(self, event: dict[str, Any]) -> list[dict[str, Any]]:
+    def events_to_keep(self, event: Event) -> list[Event]:
         """Return what of an event, about to be applied, a part must hold besides its rows."""
-        kind = event.get("type")
-        if kind in ("fail", "suspect", "rung", "forgive"):
-            return [event]
-        rows = event["rows"] if kind == "done" else []
-        keys = [(row["row_key"], row["image_index"]) for row in rows]
-        cleared = [key for key in keys if key in self.failures or key in self.suspects]
-        return [{"type": "clear", "keys": cleared}] if cleared else []
+        match event:
+            case events.Fail() | events.Suspect() | events.Rung() | events.Reset():
+                return [event]
+            case events.Done(rows):
+                keys = [key_of(row) for row in rows]
+                known = [key for key in keys if key in self.failures or key in self.suspects]
+                return [events.Clear(tuple(known))] if known else []
+        return []
 
-    def _clear(self, key: Key) -> None:
-        self.failures.pop(key, None)
-        self.suspects.pop(key, None)
+    def _clear(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.failures.pop(key, None)
+            self.suspects.pop(key, None)
 
     def _suspect(self, key: Key, run_id: str, reason: str, *, is_alone: bool) -> None:
         suspect = self.suspects.setdefault(key, Suspect())
@@ -77,7 +78,7 @@ class Facts:
                 runs.append(run_id)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
+        """Return the state as JSON values."""
         return {
             "failures": list(self.failures.values()),
             "suspects": [[*key, s.runs, s.alone, s.reason] for key, s in self.suspects.items()],
@@ -85,11 +86,11 @@ class Facts:
         }
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Facts:
-        """Return the facts behind `as_json`."""
-        facts = cls(rungs=dict(content["rungs"]))
+    def from_json(cls, content: dict[str, Any]) -> LedgerState:
+        """Return the state behind `as_json`."""
+        state = cls(rungs=dict(content["rungs"]))
         for failure in content["failures"]:
-            facts.apply({"type": "fail", "failure": failure})
+            state.apply(events.parse({"type": "fail", "failure": failure}))
         for row_key, image_index, runs, alone, reason in content["suspects"]:
-            facts.suspects[row_key, image_index] = Suspect(runs, alone, reason)
-        return facts
+            state.suspects[row_key, image_index] = Suspect(runs, alone, reason)
+        return state

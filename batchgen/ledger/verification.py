@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.errors import FolderError
-from batchgen.ledger.compaction import compact, live_tables, merged_schema
-from batchgen.ledger.contents import read_contents, read_notes
-from batchgen.ledger.state import Key
+from batchgen.ledger.compaction import compact
+from batchgen.ledger.contents import consistently, read_contents, refuse_no_job
+from batchgen.ledger.events import UnknownEvent
+from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
+from batchgen.ledger.reader import live_tables, merged_schema
+from batchgen.ledger.records import Key, Record, key_of
 from batchgen.ledger.writer import Ledger
 from batchgen.storage.atomic import storage_errors
 from batchgen.storage.folder import JobFolder
@@ -64,7 +66,7 @@ def verify(folder: JobFolder) -> Findings:
 
     Raises `JobInUse` while a start is at work in it, `FolderError` for what is no job.
     """
-    _refuse_no_job(folder)
+    refuse_no_job(folder)
     if folder.lock.exists():
         FolderLock(folder.lock).probe()
     return _findings(folder)
@@ -76,7 +78,7 @@ def repair(folder: JobFolder) -> Findings:
     Sealed files that do not open, and images without a row, are moved to .batchgen/removed; rows
     without their right image are withdrawn, so that the next start makes them again.
     """
-    _refuse_no_job(folder)
+    refuse_no_job(folder)
     with FolderLock(folder.lock):
         removed = folder.hidden / "removed" / secrets.token_hex(4)
         findings = _findings(folder)
@@ -94,20 +96,16 @@ def repair(folder: JobFolder) -> Findings:
     return findings
 
 
-def _refuse_no_job(folder: JobFolder) -> None:
-    if not folder.is_job():
-        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
-
-
 def _findings(folder: JobFolder) -> Findings:
     findings = Findings(broken=[path for path in _sealed(folder) if not _opens(folder, path)])
     if findings.broken:
         return findings
+    contents = consistently(folder, lambda: read_contents(folder))
     seen: set[Key] = set()
     names: set[str] = set()
-    for _, table in live_tables(read_contents(folder), _COLUMNS):
+    for _, table in live_tables(contents, _COLUMNS):
         for row in table.to_pylist():
-            key = (row["row_key"], row["image_index"])
+            key = key_of(row)
             if key in seen:
                 findings.twice.append(key)
             seen.add(key)
@@ -133,17 +131,19 @@ def _sealed(folder: JobFolder) -> Iterator[Path]:
 
 def _opens(folder: JobFolder, path: Path) -> bool:
     try:
-        read_notes(folder, path)
+        MetadataNotes.read(path) if path == folder.metadata else PartNotes.read(path)
         with pq.ParquetFile(path) as file:
             for _ in file.iter_batches():
                 pass
-    except (FolderError, OSError, pa.ArrowException):
+    except UnknownEvent:
+        return True  # not damage: `read_contents` refuses it, and says that a newer version goes on
+    except UNREADABLE:
         return False
     return True
 
 
-def _check_image(path: Path, row: dict[str, str], findings: Findings) -> None:
-    entry = ((row["row_key"], int(row["image_index"])), row["file_name"])
+def _check_image(path: Path, row: Record, findings: Findings) -> None:
+    entry = (key_of(row), row["file_name"])
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -169,5 +169,5 @@ def _withdraw(folder: JobFolder, keys: list[Key]) -> None:
 def _move(path: Path, target: Path) -> None:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        if os.path.lexists(path):
             path.replace(target)

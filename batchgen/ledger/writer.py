@@ -6,21 +6,22 @@ room's business.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.ledger.contents import NOTES, Contents, Unsealed, numbered, read_contents
-from batchgen.ledger.journal import Event, Journal
-from batchgen.ledger.records import Record, records_to_table
-from batchgen.ledger.state import Key
+from batchgen.ledger import events
+from batchgen.ledger.contents import Contents, numbered, read_contents
+from batchgen.ledger.events import Event
+from batchgen.ledger.journal import Journal
+from batchgen.ledger.notes import NOTES, PartNotes
+from batchgen.ledger.records import Key, Record, records_to_table
+from batchgen.ledger.sources import Unsealed
 from batchgen.storage.atomic import atomic_file, storage_errors
 from batchgen.storage.folder import JobFolder
 
@@ -36,7 +37,7 @@ class Ledger:
     def __init__(self, folder: JobFolder, run_id: str, to_schema: pa.Schema) -> None:
         """Open a new journal, and seal those that earlier starts left behind."""
         contents = read_contents(folder)
-        self.facts = contents.facts
+        self.state = contents.state
         self._folder = folder
         self.run_id = run_id
         self._schema = to_schema
@@ -44,48 +45,57 @@ class Ledger:
         self._unsealed = Unsealed(schema=self._schema, has_schema=True)
         self._sequence = contents.last_sequence + 1
         self._journal = self._open_journal()
-        self._blame_the_dead(contents)
+        self._suspect_unfinished(contents)
         for source in contents.journals:
             if source.unsealed is not None and not source.unsealed.is_empty:
                 self._seal(source.sequence, source.unsealed)
             _remove(source.path)
 
-    def start(self, keys: list[Key]) -> None:
-        """Note which images are being made, in case they kill the process."""
-        self.record({"type": "start", "keys": keys}, durable=False)
+    def start(self, keys: Iterable[Key], *, worker: int = 0) -> None:
+        """Note which images a worker begins to make, in case they kill the process.
 
-    def commit(self, rows: list[Record]) -> None:
+        They are in flight until one of them is committed or failed, or the worker starts others.
+        """
+        self._record(events.Start(tuple(keys), worker), durable=False)
+
+    def commit(self, rows: Iterable[Record]) -> None:
         """Make finished images part of the dataset; their files are in place already."""
-        self.record({"type": "done", "rows": rows})
+        self._record(events.Done(tuple(rows)))
 
-    def withdraw(self, keys: list[Key]) -> None:
+    def withdraw(self, keys: Iterable[Key]) -> None:
         """Void committed images, before anything touches their files."""
-        self.record({"type": "void", "keys": keys})
-
-    def suspect(self, keys: list[Key], reason: str, run_id: str | None = None) -> None:
-        """Note that a start ended on these images; they are made last, and alone, from now on."""
-        of_run = self.run_id if run_id is None else run_id
-        self.record({"type": "suspect", "keys": keys, "run_id": of_run, "reason": reason})
+        self._record(events.Void(tuple(keys)))
 
     def fail(self, failure: Record) -> None:
         """Note that an image could not be made; `failure` is its row of failures.parquet."""
-        self.record({"type": "fail", "failure": failure})
+        self._record(events.Fail(failure))
+
+    def suspect(self, keys: Iterable[Key], reason: str, run_id: str | None = None) -> None:
+        """Note that a start ended on these images; they are made last, and alone, from now on.
+
+        Args:
+            keys: All that was in flight; an image that was alone is charged with an attempt.
+            reason: What ended the start, in a line.
+            run_id: The start that ended; this one where it is not given.
+        """
+        of_run = self.run_id if run_id is None else run_id
+        self._record(events.Suspect(tuple(keys), of_run, reason))
 
     def rung(self, size: str, rung: str) -> None:
         """Note the rung of the memory ladder that worked for a size, such as 1024x768."""
-        self.record({"type": "rung", "size": size, "rung": rung})
+        self._record(events.Rung(size, rung))
 
     def reset(self) -> None:
         """Forget all failures and suspects."""
-        self.record({"type": "forgive"})
+        self._record(events.Reset())
 
-    def record(self, event: Event, *, durable: bool = True) -> None:
+    def _record(self, event: Event, *, durable: bool = True) -> None:
         """Write an event to the journal and take it in; seal the journal when it is long."""
         with self._lock:
-            self._journal.append(event, durable=durable)
-            self._unsealed.facts += self.facts.events_to_keep(event)
+            self._journal.append(events.as_json(event), durable=durable)
+            self._unsealed.events += self.state.events_to_keep(event)
             self._unsealed.apply(event)
-            self.facts.apply(event)
+            self.state.apply(event)
             if len(self._unsealed.rows) + len(self._unsealed.voids) >= PART_ROWS:
                 self.seal()
 
@@ -98,8 +108,8 @@ class Ledger:
                 self._open_journal(),
                 Unsealed(schema=self._schema, has_schema=True),
             )
-            if unsealed.in_flight:
-                self.start(unsealed.in_flight)
+            for worker, keys in unsealed.in_flight.items():
+                self.start(keys, worker=worker)
             self._seal(sealed, unsealed)
             journal.close()
             _remove(journal.path)
@@ -118,29 +128,30 @@ class Ledger:
 
     def _open_journal(self) -> Journal:
         journal = Journal(self._folder.journals / f"{self._sequence:08d}-{self.run_id}.jsonl")
-        text = base64.b64encode(self._schema.serialize().to_pybytes()).decode()
-        journal.append({"type": "schema", "schema": text}, durable=False)
+        journal.append(events.as_json(events.Schema(self._schema)), durable=False)
         return journal
 
-    def _blame_the_dead(self, contents: Contents) -> None:
+    def _suspect_unfinished(self, contents: Contents) -> None:
         """Suspect the images on which an earlier start died of a fatal signal of its own.
 
-        A start that was killed from outside leaves no crash note, and blames nobody.
+        Those of all its workers: the note does not say which of them the signal came from. A start
+        that was killed from outside leaves no crash note, and no suspects.
         """
         for source in contents.journals:
             note = self._folder.crash_note(source.run_id)
-            in_flight = source.unsealed.in_flight if source.unsealed else []
-            if in_flight and note.is_file() and note.stat().st_size:
+            in_flight = source.unsealed.in_flight.values() if source.unsealed else ()
+            keys = list(dict.fromkeys(key for of_worker in in_flight for key in of_worker))
+            if keys and note.is_file() and note.stat().st_size:
                 reason = note.read_text(errors="replace").partition("\n")[0]
-                logger.warning("start %s died (%s) making %s", source.run_id, reason, in_flight)
-                self.suspect(in_flight, reason, source.run_id)
+                logger.warning("start %s died (%s) making %s", source.run_id, reason, keys)
+                self.suspect(keys, reason, source.run_id)
             _remove(note)
 
     def _seal(self, sequence: int, unsealed: Unsealed) -> None:
         table = records_to_table(unsealed.rows.values(), unsealed.schema)
-        notes = {"voids": sorted(unsealed.voids), "events": unsealed.facts}
         path = self._folder.parts / f"{sequence:08d}-{self.run_id}.parquet"
-        with sealed_parquet(path, table.schema, {NOTES: json.dumps(notes).encode()}) as writer:
+        notes = {NOTES: PartNotes.encode(unsealed.voids, unsealed.events)}
+        with sealed_parquet(path, table.schema, notes) as writer:
             writer.write_table(table)
 
 

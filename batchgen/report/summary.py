@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.errors import FolderError
-from batchgen.ledger.compaction import rows_in_order
+from batchgen.ledger.reader import rows_in_order
 from batchgen.storage.folder import JobFolder
 
 _FORMS = {
@@ -24,7 +24,8 @@ _FORMS = {
 }
 """Settings in the order they are told in, and how."""
 
-_COLUMNS = ("file_name", "text", "width", "height", *_FORMS)
+_COLUMNS = ("file_name", "text", "width", "height", *(_FORMS.keys() - {"size"}))
+"""`size` is made here of width and height."""
 
 
 @dataclass(frozen=True, slots=True)

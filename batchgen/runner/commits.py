@@ -9,8 +9,7 @@ from batchgen.config.job import ImageFormat
 from batchgen.images import image_file
 from batchgen.images.image_file import Saved
 from batchgen.images.parameters import parameters_text
-from batchgen.ledger.records import Record
-from batchgen.ledger.state import Key
+from batchgen.ledger.records import Key, Record
 from batchgen.ledger.writer import PART_ROWS, Ledger
 from batchgen.plan.requests import ImageRequest
 from batchgen.runner.disk_space import refuse_if_full

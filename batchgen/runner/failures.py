@@ -14,7 +14,8 @@ from pathlib import Path
 from batchgen.config.job import RetryConfig
 from batchgen.config.settings import Settings
 from batchgen.errors import CircuitOpen, DeviceOutOfMemory, ProcessDied
-from batchgen.ledger.state import Key, Suspect
+from batchgen.ledger.records import Key
+from batchgen.ledger.state import Suspect
 from batchgen.plan.requests import ImageRequest
 from batchgen.runner.maker import Failed
 

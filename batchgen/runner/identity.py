@@ -22,9 +22,10 @@ from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
 from batchgen.config.revisions import REVISIONS, raised
 from batchgen.errors import DeviceError, JobChanged
-from batchgen.ledger.compaction import live_tables, load_finished, n_committed
 from batchgen.ledger.contents import Contents, consistently, read_contents
-from batchgen.ledger.state import Facts
+from batchgen.ledger.finished import load_finished
+from batchgen.ledger.reader import live_tables, n_committed
+from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
 from batchgen.plan.scan import survey
@@ -179,9 +180,9 @@ class Job:
 
         return consistently(self.folder, read)
 
-    def survey(self, table: Table, facts: Facts, finished: Finished) -> Backlog:
+    def survey(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
         """Read the whole table and hold it against what is committed."""
-        return survey(table, self.config, self.identity, finished, set_aside(facts, self.config))
+        return survey(table, self.config, self.identity, finished, set_aside(state, self.config))
 
     def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
         """Raise `JobChanged` where finished images differ and nobody said what to do with them."""
@@ -264,16 +265,16 @@ def resolved_device(config: JobConfig) -> DeviceKind:
     return DeviceKind.cpu
 
 
-def set_aside(facts: Facts, config: JobConfig) -> SetAside:
+def set_aside(state: LedgerState, config: JobConfig) -> SetAside:
     """Return which images are not made in their batch any more, after what is known of them."""
     if config.retry.failed:
         return SetAside({}, {}, {})
-    attempts = {key: failure["attempt"] for key, failure in facts.failures.items()}
+    attempts = {key: failure["attempt"] for key, failure in state.failures.items()}
     spent = {k: n for k, n in attempts.items() if n >= config.retry.max_attempts}
     retries = {key: n for key, n in attempts.items() if key not in spent}
-    for key, suspect in facts.suspects.items():
+    for key, suspect in state.suspects.items():
         retries[key] = spent.pop(key, retries.get(key, 0)) + len(suspect.alone)
-    fingerprints = {key: facts.failures[key]["fingerprint"] for key in spent}
+    fingerprints = {key: state.failures[key]["fingerprint"] for key in spent}
     return SetAside(retries, spent, fingerprints)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from batchgen.errors import StorageError
-from batchgen.ledger.state import Key
+from batchgen.ledger.records import Key
 from batchgen.storage.folder import JobFolder
 
 logger = logging.getLogger(__name__)

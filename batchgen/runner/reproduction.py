@@ -18,7 +18,7 @@ from batchgen.config.settings import Settings
 from batchgen.errors import ConfigError, FolderError, ImageError
 from batchgen.images import image_file
 from batchgen.images.parameters import settings_of
-from batchgen.ledger.compaction import read_table
+from batchgen.ledger.reader import find_rows
 from batchgen.model import weights
 from batchgen.pipelines.factory import load
 from batchgen.plan.requests import ImageRequest
@@ -57,12 +57,12 @@ def original_in_job(folder: JobFolder, row_key: str, image_index: int = 0) -> Or
     content = folder.identity()
     if content is None:
         raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
-    rows = read_table(folder).to_pylist()
-    wanted = [r for r in rows if (r["row_key"], r["image_index"]) == (row_key, image_index)]
+    of_row = find_rows(folder, "row_key", row_key)
+    wanted = [row for row in of_row if row["image_index"] == image_index]
     if not wanted:
         raise FolderError(f"{folder.root} has no finished image {image_index} of row {row_key!r}.")
     row = wanted[0]
-    batch, position, notes = _batch_of(row, rows)
+    batch, position, notes = _batch_of(row, find_rows(folder, "batch_id", row["batch_id"]))
     config = config_of_job(content)
     revision = weights.identity(config.model, resolved_device(config)).revision
     if revision != row["model_revision"]:
@@ -89,9 +89,8 @@ def original_of_file(path: Path) -> Original:
         folder = JobFolder(root)
         if folder.job_json.is_file():
             name = str(path.resolve().relative_to(root))
-            for row in read_table(folder).to_pylist():
-                if row["file_name"] == name:
-                    return original_in_job(folder, row["row_key"], row["image_index"])
+            for row in find_rows(folder, "file_name", name):
+                return original_in_job(folder, row["row_key"], row["image_index"])
     return _original_alone(path)
 
 
@@ -129,10 +128,10 @@ def _original_alone(path: Path) -> Original:
 
 
 def _batch_of(
-    row: dict[str, Any], rows: list[dict[str, Any]]
+    row: dict[str, Any], of_batch: list[dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], int, list[str]]:
     """Return the rows of a batch in their places, or the one row where others are missing."""
-    members = {r["batch_position"]: r for r in rows if r["batch_id"] == row["batch_id"]}
+    members = {member["batch_position"]: member for member in of_batch}
     if len(members) == row["batch_size"]:
         return [members[at] for at in sorted(members)], row["batch_position"], []
     note = (

@@ -19,8 +19,9 @@ from typing import Any
 
 from batchgen.config.job import JobConfig, OnChange
 from batchgen.errors import BatchgenError, ExitCode, JobInUse, Refused, StorageError
-from batchgen.ledger.compaction import compact, merged_schema, n_committed
+from batchgen.ledger.compaction import compact
 from batchgen.ledger.contents import read_contents
+from batchgen.ledger.reader import merged_schema, n_committed
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines import base
@@ -101,7 +102,7 @@ def _begin(job: Job, stack: ExitStack) -> _Start:
     if is_locked:
         stack.enter_context(lock)
     contents, finished = job.committed()
-    backlog = job.survey(table, contents.facts, finished)
+    backlog = job.survey(table, contents.state, finished)
     del finished
     job.refuse_changes(backlog, contents)
     merged_schema(contents, table.carried)  # refuses a column that changed its type
@@ -142,7 +143,7 @@ class _Start:
         self._ledger = Ledger(job.folder, run_id, schema(METADATA, table.carried))
         if job.config.retry.failed:
             self._ledger.reset()
-        self._aside = set_aside(self._ledger.facts, job.config)
+        self._aside = set_aside(self._ledger.state, job.config)
         self._n_before = backlog.n_images - backlog.n_pending - backlog.n_failed
         self._progress = Progress(
             job.folder,
@@ -177,7 +178,7 @@ class _Start:
         """Count the images of this table that are out of attempts, by type of error."""
         spent = list(self._aside.failed)
         hashes = hashed_keys(spent).tolist()
-        failures = self._ledger.facts.failures
+        failures = self._ledger.state.failures
         return Counter(
             failures[key]["error_type"]
             for key, image_key in zip(spent, hashes, strict=True)

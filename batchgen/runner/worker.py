@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from batchgen.config.settings import Settings
 from batchgen.errors import CircuitOpen, DeviceHung, DeviceLost
-from batchgen.ledger.state import Key
+from batchgen.ledger.records import Key
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
@@ -45,7 +45,7 @@ class Worker:
         self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang, stop.leave)
         self._maker = Maker(
             pipeline,
-            {size: Rung.from_text(text) for size, text in ledger.facts.rungs.items()},
+            {size: Rung.from_text(text) for size, text in ledger.state.rungs.items()},
             is_tiled=job.config.model.is_tiled,
             on_rung=lambda size, rung: ledger.rung(size, str(rung)),
             around=self._around,
@@ -95,7 +95,7 @@ class Worker:
         """
         if len(batch.requests) == 1:
             image = batch.requests[0]
-            charge = failures.given_up(image, self._ledger.facts.suspects.get(image.key))
+            charge = failures.given_up(image, self._ledger.state.suspects.get(image.key))
             if charge is not None:
                 _record([charge], commits, saver)
                 return

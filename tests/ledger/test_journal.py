@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchgen.errors import StorageError
-from batchgen.ledger.journal import Event, Journal, decode, encode, read_events
+from batchgen.ledger.journal import EventJson, Journal, decode, encode, read_events
 
 PROMPT = "a cat\n“猫” \x00 \u2028 \ud800 end"
-EVENTS: list[Event] = [
+EVENTS: list[EventJson] = [
     {"type": "schema", "schema": "AAAA"},
     {"type": "start", "keys": [["k0", 0], ["k1", 0]]},
     {"type": "done", "rows": [{"row_key": "k0", "text": PROMPT, "latency_s": 0.1}]},
@@ -32,7 +32,7 @@ VALUES = st.recursive(
 )
 
 
-def events_of(content: bytes) -> list[Event]:
+def events_of(content: bytes) -> list[EventJson]:
     """Return the events of a journal with these bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "1-r.jsonl"
@@ -45,7 +45,7 @@ def with_checksum(text: bytes) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def is_in_order(events: list[Event], of: list[Event]) -> bool:
+def is_in_order(events: list[EventJson], of: list[EventJson]) -> bool:
     """Whether events are some of others, in their order."""
     rest = iter(of)
     return all(event in rest for event in events)
@@ -53,7 +53,7 @@ def is_in_order(events: list[Event], of: list[Event]) -> bool:
 
 @given(st.dictionaries(st.text(max_size=5), VALUES))
 @settings(deadline=None)
-def test_event_survives_its_line(event: Event) -> None:
+def test_event_survives_its_line(event: EventJson) -> None:
     """Any JSON value, any text; one line each."""
     line = encode(event)
     assert line.count(b"\n") == 1

@@ -18,19 +18,20 @@ import pytest
 from conftest import OpenLedger, ledger_row
 
 from batchgen.errors import FolderError
-from batchgen.ledger import compaction
+from batchgen.ledger import compaction, reader
 from batchgen.ledger import contents as contents_module
 from batchgen.ledger import writer as ledger_module
-from batchgen.ledger.compaction import compact, read_table
+from batchgen.ledger.compaction import compact
 from batchgen.ledger.contents import Contents, read_contents
-from batchgen.ledger.state import Facts, Key
+from batchgen.ledger.reader import read_table
+from batchgen.ledger.records import Key
+from batchgen.ledger.state import LedgerState
 from batchgen.ledger.writer import Ledger
 from batchgen.storage.folder import JobFolder
 
 K0, K1, K9 = ("k0", 0), ("k1", 0), ("k9", 0)
 FAILURE = {"row_key": "k9", "image_index": 0, "row_index": 9, "attempt": 1}
-FAIL = {"type": "fail", "failure": FAILURE}
-RUNG = {"type": "rung", "size": "64x64", "rung": "slicing"}
+RUNG = ("64x64", "slicing")
 
 
 def committed(folder: JobFolder) -> dict[Key, str]:
@@ -46,9 +47,9 @@ def keys(folder: JobFolder) -> list[str]:
     return sorted(row_key for row_key, _ in committed(folder))
 
 
-def state(folder: JobFolder) -> tuple[dict[Key, str], Facts]:
+def state(folder: JobFolder) -> tuple[dict[Key, str], LedgerState]:
     """Return all that a crash must not change."""
-    return committed(folder), read_contents(folder).facts
+    return committed(folder), read_contents(folder).state
 
 
 @dataclass
@@ -107,11 +108,11 @@ def four_starts(open_ledger: OpenLedger, folder: JobFolder) -> list[Callable[[],
         opening("r1"),
         doing("start", [K0, K1]),
         doing("commit", [ledger_row(0), ledger_row(1)]),
-        doing("record", FAIL),
+        doing("fail", FAILURE),
         doing("commit", [ledger_row(2)]),  # the third row: a part is sealed
         doing("withdraw", [K1]),
         doing("commit", [ledger_row(1, made=2)]),
-        doing("record", RUNG),
+        doing("rung", *RUNG),
         doing("close"),
         merging,
         opening("r2"),
@@ -165,7 +166,7 @@ def test_crash_in_a_recovery_loses_and_doubles_nothing(
         dead = open_ledger(f"dead{n}")
         dead.commit([ledger_row(n)])
         dead.withdraw([(f"k{n - 1}", 0)])
-        dead.record(FAIL if n == 1 else RUNG)
+        dead.fail(FAILURE) if n == 1 else dead.rung(*RUNG)
         dead.abandon()
     before = state(folder)
     assert sorted(before[0]) == [("k2", 0)]
@@ -280,19 +281,19 @@ def test_part_stands_for_the_journal_it_was_made_of(
     assert list(folder.journals.iterdir()) == []
 
 
-def test_facts_survive_seal_close_and_start(folder: JobFolder, open_ledger: OpenLedger) -> None:
+def test_state_survives_seal_close_and_start(folder: JobFolder, open_ledger: OpenLedger) -> None:
     """Failures, rungs and suspicions are known to the next start."""
     ledger = open_ledger()
-    ledger.record(FAIL)
+    ledger.fail(FAILURE)
     ledger.seal()
-    ledger.record(RUNG)
+    ledger.rung(*RUNG)
     ledger.suspect([K0], "died")
     ledger.close()
     compact(folder, {})
-    facts = open_ledger("next").facts
-    assert facts.failures == {K9: FAILURE}
-    assert facts.rungs == {"64x64": "slicing"}
-    assert facts.suspects[K0].alone == ["r1"]
+    found = open_ledger("next").state
+    assert found.failures == {K9: FAILURE}
+    assert found.rungs == {"64x64": "slicing"}
+    assert found.suspects[K0].alone == ["r1"]
 
 
 def dead_start(open_ledger: OpenLedger, folder: JobFolder, last_words: str) -> None:
@@ -308,17 +309,17 @@ def test_fatal_signal_makes_suspects_of_the_batch_in_flight(
 ) -> None:
     """The reason is the first line of the stack that the signal left."""
     dead_start(open_ledger, folder, "Fatal Python error: Aborted\n\nThread 0x1")
-    facts = open_ledger("next").facts
-    assert set(facts.suspects) == {K0, K1}
-    assert facts.suspects[K0].reason == "Fatal Python error: Aborted"
-    assert facts.suspects[K0].runs == ["dead"]
+    found = open_ledger("next").state
+    assert set(found.suspects) == {K0, K1}
+    assert found.suspects[K0].reason == "Fatal Python error: Aborted"
+    assert found.suspects[K0].runs == ["dead"]
     assert not folder.crash_note("dead").exists()
 
 
-def test_plain_kill_blames_nobody(folder: JobFolder, open_ledger: OpenLedger) -> None:
+def test_plain_kill_makes_no_suspects(folder: JobFolder, open_ledger: OpenLedger) -> None:
     """`kill -9` leaves no last words."""
     dead_start(open_ledger, folder, "")
-    assert open_ledger("next").facts.suspects == {}
+    assert open_ledger("next").state.suspects == {}
 
 
 def test_committed_batch_is_not_in_flight(folder: JobFolder, open_ledger: OpenLedger) -> None:
@@ -328,17 +329,17 @@ def test_committed_batch_is_not_in_flight(folder: JobFolder, open_ledger: OpenLe
     ledger.commit([ledger_row(0), ledger_row(1)])
     folder.crash_note("dead").write_text("Fatal Python error: Aborted")
     ledger.abandon()
-    assert open_ledger("next").facts.suspects == {}
+    assert open_ledger("next").state.suspects == {}
 
 
 def test_failed_image_is_not_in_flight(folder: JobFolder, open_ledger: OpenLedger) -> None:
     """Its failure is on record; what killed the process came after it."""
     ledger = open_ledger("dead")
     ledger.start([K9])
-    ledger.record(FAIL)
+    ledger.fail(FAILURE)
     folder.crash_note("dead").write_text("Fatal Python error: Aborted")
     ledger.abandon()
-    assert open_ledger("next").facts.suspects == {}
+    assert open_ledger("next").state.suspects == {}
 
 
 def test_sealing_takes_the_batch_in_flight_along(
@@ -350,7 +351,22 @@ def test_sealing_takes_the_batch_in_flight_along(
     ledger.commit([ledger_row(n) for n in (5, 6, 7)])
     folder.crash_note("dead").write_text("Fatal Python error: Aborted")
     ledger.abandon()
-    assert list(open_ledger("next").facts.suspects) == [K1]
+    assert list(open_ledger("next").state.suspects) == [K1]
+
+
+def test_sealing_takes_the_batches_of_all_workers_along(
+    folder: JobFolder, open_ledger: OpenLedger
+) -> None:
+    """Of two that made an image each, nobody knows which one died of the signal."""
+    ledger = open_ledger("dead")
+    ledger.start([K1])
+    ledger.start([K0], worker=1)
+    ledger.commit([ledger_row(n) for n in (5, 6, 7)])
+    folder.crash_note("dead").write_text("Fatal Python error: Aborted")
+    ledger.abandon()
+    suspects = open_ledger("next").state.suspects
+    assert set(suspects) == {K0, K1}
+    assert not any(suspect.alone for suspect in suspects.values())
 
 
 def test_threads_commit_side_by_side(folder: JobFolder, open_ledger: OpenLedger) -> None:
@@ -429,12 +445,12 @@ def test_reader_doubles_nothing_while_parts_are_compacted(
 
     def contents(_: JobFolder) -> Contents:
         found = read_contents(folder)
-        monkeypatch.setattr(compaction, "read_contents", read_contents)
+        monkeypatch.setattr(reader, "read_contents", read_contents)
         compact(folder, {})
         return found
 
     monkeypatch.setattr(compaction, "remove_covered", lambda *_: None)
-    monkeypatch.setattr(compaction, "read_contents", contents)
+    monkeypatch.setattr(reader, "read_contents", contents)
     assert keys(folder) == ["k0", "k1"]
 
 

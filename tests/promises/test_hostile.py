@@ -20,8 +20,9 @@ import batchgen
 from batchgen.cli.main import main
 from batchgen.errors import BatchgenError, ConfigError, FolderError, ModelError, Refused, TableError
 from batchgen.images.image_file import parameters_of
-from batchgen.ledger.contents import NOTES, read_contents
+from batchgen.ledger.contents import read_contents
 from batchgen.ledger.journal import encode
+from batchgen.ledger.notes import NOTES
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.verification import repair, verify
 from batchgen.model.model_files import OTHERS, WEIGHTS, check

@@ -13,7 +13,8 @@ from conftest import MakeConfig, RunJob, WritePrompts
 from batchgen.config.job import DeviceKind
 from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.errors import DeviceError
-from batchgen.ledger.state import Facts
+from batchgen.ledger import events
+from batchgen.ledger.state import LedgerState
 from batchgen.runner.identity import Job, resolved_device, set_aside
 from batchgen.storage.folder import JobFolder
 
@@ -192,12 +193,12 @@ def failed(attempt: int) -> dict[str, Any]:
     return {"row_key": "a", "image_index": 0, "attempt": attempt, "fingerprint": "0" * 16}
 
 
-def aside_of(fake_config: MakeConfig, *events: dict[str, Any], **retry: Any) -> Any:
+def aside_of(fake_config: MakeConfig, *given: dict[str, Any], **retry: Any) -> Any:
     """Return what is set aside after these events."""
-    facts = Facts()
-    for event in events:
-        facts.apply(event)
-    return set_aside(facts, fake_config(retry=retry))
+    state = LedgerState()
+    for event in given:
+        state.apply(events.parse(event))
+    return set_aside(state, fake_config(retry=retry))
 
 
 def test_failed_image_is_retried_until_its_attempts_are_spent(fake_config: MakeConfig) -> None:

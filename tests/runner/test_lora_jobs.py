@@ -15,7 +15,7 @@ import batchgen
 from batchgen.cli.main import main
 from batchgen.errors import ConfigError, FolderError, JobChanged, ModelError, TableError
 from batchgen.images.image_file import parameters_of
-from batchgen.ledger.compaction import read_table
+from batchgen.ledger.reader import read_table
 from batchgen.runner.reproduction import original_in_job, original_of_file, reproduce
 from batchgen.storage.folder import JobFolder
 

@@ -476,7 +476,7 @@ def test_full_disk_at_any_file_ends_with_75_and_loses_nothing(
         exit_code, text = outcome_of(run_job)
     if exit_code:
         assert (exit_code, "No space left" in text) == (75, True)
-    assert read_contents(folder).facts.failures == {}
+    assert read_contents(folder).state.failures == {}
     result = run_job()
     assert (result.exit_code, result.n_done) == (0, 6)
     assert images_on_disk(folder) == metadata(folder)["file_name"].tolist()
@@ -513,7 +513,7 @@ def test_journal_that_cannot_be_written_ends_with_75_and_blames_no_row(
         result = run_job(model=FakeModel(fail_rows=[0]))
     assert result.exit_code == 75
     assert "quota exceeded" in result.message
-    assert set(read_contents(folder).facts.failures) <= {("k0", 0)}
+    assert set(read_contents(folder).state.failures) <= {("k0", 0)}
 
 
 def test_full_disk_at_the_compaction_ends_with_75(

@@ -94,7 +94,7 @@ def read_in_flight(folder: JobFolder) -> list[object]:
     """Return which images a running job says it is making."""
     contents = consistently(folder, lambda: read_contents(folder))
     return [key for source in contents.journals if source.unsealed
-            for key in source.unsealed.in_flight]  # fmt: skip
+            for keys in source.unsealed.in_flight.values() for key in keys]  # fmt: skip
 
 
 def test_watchdog_ends_a_hung_process_with_75(
@@ -104,7 +104,7 @@ def test_watchdog_ends_a_hung_process_with_75(
     prompts(3)
     started = start("model.hang_rows=[1]", "timeout.batch_s=0.3")
     assert started.exit_code() == 75
-    (suspect,) = read_contents(folder).facts.suspects.items()
+    (suspect,) = read_contents(folder).state.suspects.items()
     assert suspect[0] == ("k1", 0)
     assert suspect[1].reason == "DeviceHung: over timeout.batch_s=0.3"
 

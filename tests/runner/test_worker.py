@@ -198,7 +198,7 @@ def test_run_of_failures_opens_the_circuit_and_costs_no_attempt(
     assert "5 rows in a run failed, the last, row 6, with ImageError" in result.message
     assert str(folder.log) in result.message
     assert failures(folder) == []
-    assert read_contents(folder).facts.failures == {}
+    assert read_contents(folder).state.failures == {}
     assert run_job().exit_code == 0
     assert set(metadata(folder)["attempt"]) == {1}
 
@@ -346,7 +346,7 @@ def test_plain_kills_blame_nobody(
         wait_until(partial(is_making_after, last, folder))
         assert started.kill() == -signal.SIGKILL
     assert start("batch_size=4").exit_code() == 0
-    assert read_contents(folder).facts.suspects == {}
+    assert read_contents(folder).state.suspects == {}
     assert set(metadata(folder)["attempt"]) == {1}
     assert set(metadata(folder)["batch_size"]) == {4}
 
