@@ -15,8 +15,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchgen.config.device import DeviceConfig
 from batchgen.config.job import (
-    DeviceConfig,
     ImagesConfig,
     JobConfig,
     ReadingConfig,

@@ -5,7 +5,7 @@
     │   ├── ConfigError         a key, a type, a range; lists every problem at once
     │   ├── TableError          the prompt table, with row, column and value
     │   ├── FolderError         the job's folder cannot be used as asked
-    │   │   ├── JobInUse        another process is at work in it
+    │   │   ├── JobInUse        another process is using it
     │   │   └── JobChanged      what is in it was made with other settings
     │   ├── ModelError          model files missing, incomplete or unsafe
     │   │   └── ModelMissing    none of them is on this machine yet
@@ -73,7 +73,7 @@ class FolderError(Refused):
 
 
 class JobInUse(FolderError):
-    """Another process is at work in the folder; names its host, process and age."""
+    """Another process is using the folder; names its host, process and age."""
 
 
 class JobChanged(FolderError):

@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import batchgen
-from batchgen.config.job import DeviceConfig, DeviceKind, ImagesConfig
+from batchgen.config.device import DeviceConfig, DeviceKind
+from batchgen.config.job import ImagesConfig
 from batchgen.config.models import FakeModel
 from batchgen.config.settings import Settings
 from batchgen.images import image_file

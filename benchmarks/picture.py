@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
 from batchgen.config.settings import Settings
 from batchgen.pipelines.factory import load

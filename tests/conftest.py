@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 import batchgen
-from batchgen.config.job import DeviceConfig, DeviceKind, JobConfig
+from batchgen.config.device import DeviceConfig, DeviceKind
+from batchgen.config.job import JobConfig
 from batchgen.config.models import DemoModel
 from batchgen.config.names import config_from
 from batchgen.config.settings import Settings

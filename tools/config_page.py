@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
 
-from batchgen.config import job, models, sampling, settings
+from batchgen.config import device, job, models, sampling, settings
 from batchgen.config.schedulers import SCHEDULERS
 from batchgen.config.setting_row import Setting
 from batchgen.config.settings import SETTINGS, default_of
@@ -40,7 +40,7 @@ setting is `key=value`; `model`, `device` and `images` also take the name of a g
 def markdown() -> str:
     """Return docs/config.md."""
     parts = [_HEAD]
-    documented = {**_classes(job), **_classes(sampling), **_classes(models)}
+    documented = {**_classes(job), **_classes(device), **_classes(sampling), **_classes(models)}
     for name, prefix in _PREFIXES.items():
         node = documented[name]
         title = f"`{prefix}*`" if prefix else "The job"
@@ -72,7 +72,7 @@ def _rows(node: ast.ClassDef, prefix: str) -> Iterator[str]:
 
 
 def _type(annotation: str) -> str:
-    for module in (job, sampling, models, settings):
+    for module in (job, device, sampling, models, settings):
         kind = getattr(module, annotation, None)
         if isinstance(kind, type) and issubclass(kind, Enum):
             return ", ".join(f"`{name}`" for name in kind.__members__)

@@ -6,15 +6,15 @@ import argparse
 
 from batchgen.cli.compose import Composer
 from batchgen.errors import ExitCode
+from batchgen.hub.download import all_wanted, listing
 from batchgen.hub.download import download as fetch
-from batchgen.hub.download import listing, orders
 
 
 def download(options: argparse.Namespace) -> int:
     """Fetch the files of a job's model and adapters, or list them."""
     # A download needs no table; any path passes, none is opened.
     config = Composer(options.config_dir).job(["table=none.csv", *options.overrides])
-    for wanted in orders(config.model, config.adapters, options.source, print):
+    for wanted in all_wanted(config.model, config.adapters, options.source, print):
         if options.dry_run:
             print("\n".join(listing(wanted)))
         else:

@@ -11,6 +11,7 @@ settings      the one table of the settings of an image
 seeds         the seeds of a job, as a list or a range
 sampling      the settings that shape every image of a job
 models        the models and adapters a job may name
+device        where a model runs, and the switches of that device
 job           `JobConfig`, the whole of it
 names         a `JobConfig` from names and plain values, and back
 job_identity  what of a config tells one job from another

@@ -15,20 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.config import lora, seeds
+from batchgen.config.device import DeviceConfig
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 from batchgen.config.structure import type_problems
 from batchgen.config.validation import number_problem, prefixed
 from batchgen.errors import ConfigError
-
-
-class DeviceKind(str, Enum):
-    """Where a model runs; `auto` is an NPU if there is one, else the CPU for a small model."""
-
-    auto = "auto"
-    ascend = "ascend"
-    cpu = "cpu"
 
 
 class ImageFormat(str, Enum):
@@ -72,35 +65,6 @@ class ReadingConfig:
         if self.quote not in (None, "none") and len(str(self.quote)) != 1:
             values["quote"] = "is neither one character nor none"
         yield from prefixed("reading.", values, self)
-
-
-@dataclass(kw_only=True)
-class DeviceConfig:
-    """The device of the job."""
-
-    kind: DeviceKind = DeviceKind.auto
-    index: int = 0
-    """Which NPU, counted inside `ASCEND_RT_VISIBLE_DEVICES`."""
-    max_memory: str | None = None
-    """Cap of MindSpore's memory pool on an NPU, such as 50GB; None leaves it alone."""
-    deterministic: bool = True
-    """Kernels that repeat exactly on an NPU; false may be faster, and a batch may not repeat."""
-    dispatch_threads: int | None = None
-    """Threads MindSpore feeds an NPU with; None is its own number, 5."""
-    cpu_affinity: list[str] | None = None
-    """Cores MindSpore's threads keep to beside an NPU, such as [0-11,24-35]; [] lets MindSpore
-    choose those near the NPU, None binds nothing."""
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each field that is out of range."""
-        values = {"index": number_problem(self.index, 0, 1023, whole=True)}
-        if self.max_memory is not None and not re.fullmatch(r"\d+(\.\d+)?GB", self.max_memory):
-            values["max_memory"] = "is not a size such as 50GB"
-        if self.dispatch_threads is not None:
-            values["dispatch_threads"] = number_problem(self.dispatch_threads, 1, 1024, whole=True)
-        if not all(re.fullmatch(r"\d+-\d+", cores) for cores in self.cpu_affinity or ()):
-            values["cpu_affinity"] = "is not a list of ranges such as [0-11,24-35]"
-        yield from prefixed("device.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -149,7 +113,7 @@ class TimeoutConfig:
     """When to call a device hung."""
 
     batch_s: float | None = None
-    """Seconds a batch may take; None waits for ever."""
+    """Seconds a batch may take; None waits without limit."""
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""

@@ -75,7 +75,7 @@ MOST_STEPS = {"lcm": 50, "tcd": 50}
 
 _NO_REPEAT = "draws noise that does not repeat for a seed; dpmpp_2m_sde_karras does"
 _NOT_SDXL = "is not for SDXL's noise schedule"
-_UNTRIED = "needs an operator that MindSpore 2.7.1 has on no CPU, so nobody saw it repeat"
+_UNTRIED = "needs an operator that MindSpore 2.7.1 has on no CPU, so it is untested"
 _NAN = "ends in NaN with MindOne 0.5.0; kdpm2_ancestral and heun do not"
 _NOT_DIFFUSERS = "is not in diffusers"
 

@@ -26,7 +26,7 @@ class Setting:
 
     meaning: str
     default: Any = None
-    """What holds where nobody says anything; None for what only a row or the model can say."""
+    """The value where neither job nor row gives one; None where there is no such value."""
     low: float | None = None
     """Least number that is allowed; None for what is no number."""
     high: float = 0

@@ -1,4 +1,4 @@
-"""NPUs as their driver sees them, who is at work on them, and whether a device computes."""
+"""NPUs as the driver reports them, the processes that use them, whether a device computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.doctor import cann, npu_smi
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.doctor.npu_smi import HEALTHY, Chip, NpuTable

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from batchgen.config.job import DeviceKind, JobConfig
+from batchgen.config.device import DeviceKind
+from batchgen.config.job import JobConfig
 from batchgen.doctor import cann, device_check, model_check, output_check, probe, software
 from batchgen.doctor.check import Check, Outcome, failed, not_needed
 from batchgen.errors import DeviceError

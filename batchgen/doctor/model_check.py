@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchgen.config.job import DeviceKind
+from batchgen.config.device import DeviceKind
 from batchgen.config.models import MODELS, Dtype, FakeModel, ModelConfig
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import ModelError, ModelMissing

@@ -47,7 +47,7 @@ class Chip:
 
     @property
     def free_mb(self) -> int:
-        """Memory nobody holds."""
+        """Memory that no process holds."""
         return self.total_mb - self.used_mb
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.faults.diagnosis import found, one_line
 
 TIMEOUT_S = 300.0

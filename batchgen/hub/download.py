@@ -17,7 +17,7 @@ from pathlib import Path
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.errors import ModelError
 from batchgen.hub.hubs import RemoteFile, bytes_here
-from batchgen.hub.wanted import Order, adapter_order, has_files, is_left_alone, model_order
+from batchgen.hub.wanted import Wanted, has_files, is_left_alone, wanted_adapter, wanted_model
 from batchgen.model import weights
 from batchgen.model.tensors import missing
 from batchgen.storage.atomic import existing_parent, write_atomically
@@ -27,15 +27,15 @@ Say = Callable[[str], None]
 """Takes a line for the user."""
 
 
-def orders(
+def all_wanted(
     model: ModelConfig, adapters: Mapping[str, AdapterConfig], source: str, say: Say
-) -> list[Order]:
+) -> list[Wanted]:
     """What a job needs from `modelscope`, `hf`, or a folder: adapters first, which are small.
 
     Says so where the model needs nothing.
     """
-    wanted: list[Order] = [
-        adapter_order(name, config, source)
+    wanted: list[Wanted] = [
+        wanted_adapter(name, config, source)
         for name, config in adapters.items()
         if config.hub_id is not None
     ]
@@ -44,11 +44,11 @@ def orders(
     elif is_left_alone(model, source):
         say(f"{weights.locate(model)} is a whole model and is left as it is.")
     else:
-        wanted.append(model_order(model, source))
+        wanted.append(wanted_model(model, source))
     return wanted
 
 
-def listing(wanted: Order) -> list[str]:
+def listing(wanted: Wanted) -> list[str]:
     """Lines that show what a download would fetch, each file with its size."""
     files = _files(wanted)
     total = sum(file.size_bytes for file in files)
@@ -57,8 +57,8 @@ def listing(wanted: Order) -> list[str]:
     return [*lines, f"{wanted.hub.name}: {len(files)} files, {total:,} bytes", wanted.licence]
 
 
-def download(wanted: Order, say: Say) -> Path:
-    """Fetch what is ordered as far as it is not here, check it, and return its folder.
+def download(wanted: Wanted, say: Say) -> Path:
+    """Fetch what is wanted as far as it is not here, check it, and return its folder.
 
     Raises `ModelError` where the hub cannot be reached, the disk is too small, or what came is not
     what the hub has.
@@ -88,11 +88,11 @@ def download(wanted: Order, say: Say) -> Path:
     return folder
 
 
-def _files(wanted: Order) -> list[RemoteFile]:
+def _files(wanted: Wanted) -> list[RemoteFile]:
     return sorted(wanted.files(), key=lambda file: file.path)
 
 
-def _claim(to: Path, wanted: Order) -> None:
+def _claim(to: Path, wanted: Wanted) -> None:
     """Make a folder and mark it as ours, so that what breaks off in it can go on."""
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _claim(to: Path, wanted: Order) -> None:
     _write_receipt(to, wanted, {}, is_complete=False)
 
 
-def _comparison(wanted: Order, files: Sequence[RemoteFile]) -> str:
+def _comparison(wanted: Wanted, files: Sequence[RemoteFile]) -> str:
     if any(file.sha256 for file in files):
         return "Comparing SHA-256."
     reason = "the hub keeps none for them" if wanted.hub.is_remote else "the folder has no receipt"
@@ -111,7 +111,7 @@ def _comparison(wanted: Order, files: Sequence[RemoteFile]) -> str:
 
 
 def _write_receipt(
-    folder: Path, wanted: Order, sha256: Mapping[str, str], *, is_complete: bool
+    folder: Path, wanted: Wanted, sha256: Mapping[str, str], *, is_complete: bool
 ) -> None:
     """Write down what came, beside what came from the same place before: a folder may hold more.
 
@@ -134,7 +134,7 @@ def _write_receipt(
     write_atomically(folder / weights.RECEIPT, json.dumps(receipt, indent=2).encode())
 
 
-def _finished(wanted: Order) -> Path | None:
+def _finished(wanted: Wanted) -> Path | None:
     """The folder of an earlier download of the same, if all its files are as they were.
 
     None for a folder as the source: that is asked every time, for it may have changed.

@@ -49,7 +49,7 @@ class Hub(Protocol):
         ...
 
     def place(self) -> Path:
-        """The folder where `fetch` puts files if nobody says, as far as it is known before."""
+        """The folder where `fetch` puts files by default, as far as it is known before."""
         ...
 
     def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
@@ -170,7 +170,7 @@ class Mirror:
 
     folder: Path
     default: Path
-    """Where to copy them to if nobody says."""
+    """Where to copy them to by default."""
     is_remote: ClassVar[bool] = False
 
     @property

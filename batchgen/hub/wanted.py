@@ -26,7 +26,7 @@ _INDEX = "model_index.json"
 _LICENCE = "LICENSE*"
 
 
-class Order(Protocol):
+class Wanted(Protocol):
     """Something to fetch whole, from one place. All methods raise `ModelError`."""
 
     @property
@@ -63,7 +63,7 @@ class Order(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelOrder:
+class WantedModel:
     """One variant of a model: configs and tokenizers only where its tensors are a single file."""
 
     hub: Hub
@@ -71,17 +71,17 @@ class ModelOrder:
 
     @property
     def patterns(self) -> list[str]:
-        """See `Order.patterns`."""
+        """See `Wanted.patterns`."""
         return [*weights.files_in(Path(), self.model).patterns(), _LICENCE]
 
     @property
     def to(self) -> Path | None:
-        """See `Order.to`: `model.path`, or beside a single file `model.config_path`."""
+        """See `Wanted.to`: `model.path`, or beside a single file `model.config_path`."""
         return _named(self.model)
 
     @property
     def licence(self) -> str:
-        """See `Order.licence`."""
+        """See `Wanted.licence`."""
         if self.model.hub_id != SdxlModel.hub_id:
             return _terms(self.model.hub_id)
         return (
@@ -90,7 +90,7 @@ class ModelOrder:
         )
 
     def files(self) -> list[RemoteFile]:
-        """See `Order.files`."""
+        """See `Wanted.files`."""
         files = self.hub.files(self.patterns)
         names = {file.path for file in files}
         with_weights = {name.partition("/")[0] for name in names if name.endswith(".safetensors")}
@@ -106,16 +106,16 @@ class ModelOrder:
         return files
 
     def folder(self) -> Path:
-        """See `Order.folder`."""
+        """See `Wanted.folder`."""
         return self.to or weights.find(self.model).folder
 
     def check(self, folder: Path) -> None:
-        """See `Order.check`."""
+        """See `Wanted.check`."""
         weights.files_in(folder, self.model).check()
 
 
 @dataclass(frozen=True, slots=True)
-class AdapterOrder:
+class WantedAdapter:
     """The one file of an adapter that has a name on a hub."""
 
     hub: Hub
@@ -125,21 +125,21 @@ class AdapterOrder:
 
     @property
     def patterns(self) -> list[str]:
-        """See `Order.patterns`."""
+        """See `Wanted.patterns`."""
         return [_one(self.config), _LICENCE]
 
     @property
     def to(self) -> Path | None:
-        """See `Order.to`: never a folder of the user's, which would be `path`."""
+        """See `Wanted.to`: never a folder of the user's, which would be `path`."""
         return None
 
     @property
     def licence(self) -> str:
-        """See `Order.licence`."""
+        """See `Wanted.licence`."""
         return _terms(str(self.config.hub_id))
 
     def files(self) -> list[RemoteFile]:
-        """See `Order.files`; where the hub has several, `weight_name` must choose."""
+        """See `Wanted.files`; where the hub has several, `weight_name` must choose."""
         listed = self.hub.files([_TENSORS, _LICENCE])
         tensors = {file.path for file in listed if file.path.endswith(".safetensors")}
         chosen = self.config.weight_name
@@ -154,31 +154,31 @@ class AdapterOrder:
         return [file for file in listed if file.path in meant | ({file.path} - tensors)]
 
     def folder(self) -> Path:
-        """See `Order.folder`."""
+        """See `Wanted.folder`."""
         return hub_folder(self.name, self.config)
 
     def check(self, folder: Path) -> None:
-        """See `Order.check`; whether it fits a model is for the run to see."""
+        """See `Wanted.check`; whether it fits a model is for the run to see."""
         LoraFile(in_folder(folder, self.config.weight_name, f"adapters.{self.name}"))
 
 
-def model_order(model: SdxlModel, source: str) -> ModelOrder:
+def wanted_model(model: SdxlModel, source: str) -> WantedModel:
     """A model from `modelscope`, `hf`, or a folder."""
     if source == "modelscope":
-        return ModelOrder(ModelScope(model.hub_id, model.hub_revision), model)
+        return WantedModel(ModelScope(model.hub_id, model.hub_revision), model)
     if source == "hf":
-        return ModelOrder(HuggingFace(model.huggingface_id, model.huggingface_revision), model)
-    return ModelOrder(_mirror(source, model.hub_id, _INDEX), model)
+        return WantedModel(HuggingFace(model.huggingface_id, model.huggingface_revision), model)
+    return WantedModel(_mirror(source, model.hub_id, _INDEX), model)
 
 
-def adapter_order(name: str, config: AdapterConfig, source: str) -> AdapterOrder:
+def wanted_adapter(name: str, config: AdapterConfig, source: str) -> WantedAdapter:
     """An adapter with a `hub_id` from `modelscope`, `hf`, or a folder."""
     hub_id = str(config.hub_id)
     if source == "modelscope":
-        return AdapterOrder(ModelScope(hub_id, "master"), name, config)
+        return WantedAdapter(ModelScope(hub_id, "master"), name, config)
     if source == "hf":
-        return AdapterOrder(HuggingFace(config.huggingface_id or hub_id, "main"), name, config)
-    return AdapterOrder(_mirror(source, hub_id, _one(config)), name, config)
+        return WantedAdapter(HuggingFace(config.huggingface_id or hub_id, "main"), name, config)
+    return WantedAdapter(_mirror(source, hub_id, _one(config)), name, config)
 
 
 def is_left_alone(model: SdxlModel, source: str) -> bool:

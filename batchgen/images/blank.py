@@ -17,7 +17,7 @@ def blank_reason(pixels: NDArray[np.uint8], *, is_finite: bool) -> str | None:
 
 
 def _has_one_colour(pixels: NDArray[np.uint8]) -> bool:
-    """Whether all pixels are equal; a few rows tell for nearly every picture, in no time."""
+    """Whether all pixels are equal; a few rows, compared first, decide for nearly all pictures."""
     first = pixels[0, 0]
     few = pixels[:: max(1, len(pixels) // 8)]
     return bool((few == first).all() and (pixels == first).all())

@@ -108,7 +108,7 @@ def consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
         missing_since = None
     raise FolderError(
         f"{folder.root} changes faster than it can be read: {_MOST_READS} times in a row. "
-        "Try again when the job that is at work in it has stopped."
+        "Try again when the job that is running in it has stopped."
     )
 
 

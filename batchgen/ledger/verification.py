@@ -64,7 +64,7 @@ class Findings:
 def verify(folder: JobFolder) -> Findings:
     """Read every byte of a job's folder and say what is wrong; changes nothing.
 
-    Raises `JobInUse` while a start is at work in it, `FolderError` for what is no job.
+    Raises `JobInUse` while a start holds the folder, `FolderError` for what is no job.
     """
     refuse_no_job(folder)
     if folder.lock.exists():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchgen.config.job import DeviceKind
+from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 from batchgen.errors import ModelError, ModelMissing
 from batchgen.model.model_files import ModelFiles, check

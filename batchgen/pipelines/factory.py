@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchgen.adapters.adapter import Adapter
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import FakeModel, ModelConfig
 from batchgen.pipelines.base import NO_ADAPTERS, Pipeline
 

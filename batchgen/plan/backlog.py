@@ -1,6 +1,6 @@
 """What a job still has to do, and the second pass over its table, which makes batches of it.
 
-The first pass (`survey`) reads all of the table, so that every row is validated before a model is
+The first pass (`scan`) reads all of the table, so that every row is validated before a model is
 loaded, and leaves one bit per image here. `batches` reads again, lazily, and makes objects of the
 images that are wanted.
 """
@@ -74,7 +74,7 @@ class SetAside:
 
 @dataclass(slots=True)
 class Backlog:
-    """The outcome of a survey; `pending` is the one array that grows with the table."""
+    """The outcome of a scan; `pending` is the one array that grows with the table."""
 
     n_rows: int = 0
     n_images: int = 0
@@ -137,7 +137,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield what is to be made, in the table's order; images set aside come last and alone.
 
-    Reads the table as it goes and raises `TableChanged` where it is not what was surveyed.
+    Reads the table as it goes and raises `TableChanged` where it is not what was scanned.
     """
     first_window = backlog.first_pending_window()
     if first_window is None:

@@ -16,7 +16,7 @@ from batchgen.table import Rows, Table
 _EXAMPLES = 3
 
 
-class _Survey:
+class _Scan:
     """The state of one pass over the table."""
 
     def __init__(
@@ -111,14 +111,14 @@ class _Survey:
         self.backlog.n_images += int(np.count_nonzero(wanted))
 
 
-def survey(
+def scan(
     table: Table, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
 ) -> Backlog:
     """Read and validate the whole table, and return what is left to do.
 
     Raises `TableError` for the first row that cannot be used, and for two rows of one key.
     """
-    state = _Survey(config, identity, finished, aside)
+    state = _Scan(config, identity, finished, aside)
     hashes: list[Hashes] = []
     has_ids = "row_key" in table.columns_used
     for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):

@@ -30,7 +30,7 @@ def forecast(config: JobConfig) -> Iterator[str]:
     job = Job.identify(config)
     table = job.open_table()
     contents, finished = job.committed()
-    backlog = job.survey(table, contents.state, finished)
+    backlog = job.scan(table, contents.state, finished)
     job.refuse_changes(backlog, contents)
     yield from _table_lines(table, backlog)
     yield (

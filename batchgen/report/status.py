@@ -15,7 +15,7 @@ _SILENT_S = 6 * HEARTBEAT_S
 _AT_WORK = ("loading", "running", "stopping")
 
 
-def overview(folder: Path | None, output_root: Path = Path("outputs")) -> Iterator[str]:
+def status_lines(folder: Path | None, output_root: Path = Path("outputs")) -> Iterator[str]:
     """Yield a few lines for a job or a grid, or for every job under the output folder.
 
     Raises `FolderError` where there is none.

@@ -38,7 +38,7 @@ class Failures:
 
     A failure may be the image's or the device's. It is held back until a picture shows that the
     device works, and is charged to its image then. A run of failures without a picture between
-    opens the circuit, and charges nobody.
+    opens the circuit, and no image is charged.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Failures:
         return len({held.request.row_key for held in self._held})
 
     def _open(self, n_rows: int) -> None:
-        """Stop the job and charge nobody."""
+        """Stop the job without charging any image."""
         last, self._held = self._held[-1], []
         raise CircuitOpen(
             f"{n_rows} rows in a run failed, the last, row {last.request.row_index}, with "

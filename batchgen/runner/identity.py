@@ -16,7 +16,8 @@ from typing import Any
 
 from batchgen.adapters import adapter
 from batchgen.adapters.adapter import Adapter
-from batchgen.config.job import DeviceKind, JobConfig, OnChange
+from batchgen.config.device import DeviceKind
+from batchgen.config.job import JobConfig, OnChange
 from batchgen.config.job_identity import of_job, of_part
 from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
@@ -28,7 +29,7 @@ from batchgen.ledger.reader import live_tables, n_committed
 from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
-from batchgen.plan.scan import survey
+from batchgen.plan.scan import scan
 from batchgen.storage.folder import FORMAT, JobFolder
 from batchgen.table import Table, open_table
 
@@ -180,12 +181,12 @@ class Job:
 
         return consistently(self.folder, read)
 
-    def survey(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
+    def scan(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
         """Read the whole table and hold it against what is committed."""
-        return survey(table, self.config, self.identity, finished, set_aside(state, self.config))
+        return scan(table, self.config, self.identity, finished, set_aside(state, self.config))
 
     def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
-        """Raise `JobChanged` where finished images differ and nobody said what to do with them."""
+        """Raise `JobChanged` where finished images differ and `on_change` is `refuse`."""
         if backlog.n_changed and self.config.on_change is OnChange.refuse:
             raise JobChanged("\n".join(self._difference(backlog, contents)))
 

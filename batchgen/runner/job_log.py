@@ -14,7 +14,7 @@ from batchgen.storage.atomic import storage_errors
 
 
 class _JobLog(logging.FileHandler):
-    """The log of a job; on a full disk it falls silent, for the job has its own say there."""
+    """The log of a job; what cannot be written is dropped: the job reports a full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Drop what cannot be written."""

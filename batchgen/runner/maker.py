@@ -1,4 +1,4 @@
-"""One batch through the pipeline, whatever it takes: the ladder, the split, the second look.
+"""One batch through the pipeline: memory ladder, splitting, a second try for blank pictures.
 
 The only place that catches everything: what a device can raise has no end.
 """
@@ -76,8 +76,8 @@ class Maker:
     """Turns batches into pictures or failures; remembers the rung that works for a size.
 
     `is_tiled` says of a width and a height whether it is decoded in tiles even on the lowest rung.
-    `on_rung` hears of a rung that worked after the one below did not. `around` is entered with the
-    images of each call of the pipeline, and left when the call is over.
+    `on_rung` is called with a rung that worked after the one below did not. `around` is entered
+    with the images of each call of the pipeline, and left when the call is over.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Maker:
         """Yield an outcome for each pending image of a batch, in order.
 
         A batch that fails is split until the culprit stands alone; its neighbours are made.
-        Raises `DeviceLost`, for which no image is to blame.
+        Raises `DeviceLost`, which no image is the cause of.
         """
         if not batch.pending:
             return

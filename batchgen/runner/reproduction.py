@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen.adapters import adapter
-from batchgen.config.job import DeviceConfig, ImageFormat, JobConfig
+from batchgen.config.device import DeviceConfig
+from batchgen.config.job import ImageFormat, JobConfig
 from batchgen.config.names import config_of_job, model_named
 from batchgen.config.settings import Settings
 from batchgen.errors import ConfigError, FolderError, ImageError

@@ -1,4 +1,4 @@
-"""One start of a job: lock, survey, refuse or go; then the worker, and order in the folder after.
+"""One start of a job: lock, scan, refuse or go; then the worker, and the folder is compacted.
 
 The order of writing is what makes a resume right: start in the journal, image files on disk,
 commit in the journal, parts, metadata.parquet. Whatever is cut off in between is made again.
@@ -95,14 +95,14 @@ def run_job(config: JobConfig, cache: PipelineCache, stop: Stop) -> JobResult:
 
 
 def _begin(job: Job, stack: ExitStack) -> _Start:
-    """Lock the folder, survey the table and refuse what must be refused, before anything else."""
+    """Lock the folder, scan the table and refuse what must be refused, before anything else."""
     folder, lock = job.folder, FolderLock(job.folder.lock)
     table = job.open_table()
     is_locked = folder.hidden.is_dir()
     if is_locked:
         stack.enter_context(lock)
     contents, finished = job.committed()
-    backlog = job.survey(table, contents.state, finished)
+    backlog = job.scan(table, contents.state, finished)
     del finished
     job.refuse_changes(backlog, contents)
     merged_schema(contents, table.carried)  # refuses a column that changed its type

@@ -26,7 +26,7 @@ class Stop:
         self._reason: str | None = None
         self._is_signalled = False
         self.on_leaving: Callable[[], None] = lambda: None
-        """Called before the process ends on the spot, to let go of what others wait for."""
+        """Called before the process ends at once, to release what other processes wait for."""
 
     def leave(self) -> None:
         """End the process at once; what is committed is safe."""
@@ -44,21 +44,21 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGUSR1 as a wish to stop; the second leaves at once.
+        """Take SIGINT, SIGTERM and SIGUSR1 as a request to stop; the second ends the process.
 
         Outside the main thread, where Python allows no handlers, this changes nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._heard) for number in SIGNALS}
+        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _heard(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._is_signalled:
             self.leave()
         self._is_signalled = True
@@ -87,7 +87,7 @@ class Watchdog:
         if self._batch_s is None:
             yield
             return
-        timer = threading.Timer(self._batch_s, self._bite)
+        timer = threading.Timer(self._batch_s, self._on_timeout)
         timer.daemon = True
         timer.start()
         try:
@@ -95,7 +95,7 @@ class Watchdog:
         finally:
             timer.cancel()
 
-    def _bite(self) -> None:
+    def _on_timeout(self) -> None:
         try:
             self._on_hang(float(self._batch_s or 0))
         finally:

@@ -1,4 +1,4 @@
-"""The loop over batches: make each, hand over what came of it, and try again what failed."""
+"""The loop over batches: make each, pass the outcomes on, and try again what failed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Worker:
             yield item
 
     def _make(self, batch: Batch, failures: Failures, commits: Commits, saver: Saver) -> None:
-        """Make a batch, and hand over its pictures before its failures.
+        """Make a batch, and pass on its pictures before its failures.
 
         Killed between the two, the job makes the whole batch again, as it was.
         """

@@ -90,7 +90,7 @@ class JobFolder:
 
     @property
     def lock(self) -> Path:
-        """Who is at work here."""
+        """The process that holds the folder."""
         return self.hidden / "lock"
 
     @property

@@ -56,7 +56,7 @@ class FolderLock:
         os.close(self._descriptor)
 
     def clear(self) -> None:
-        """Say that nobody holds the folder; flock itself ends with the process."""
+        """Mark the folder as free; flock itself ends with the process."""
         with contextlib.suppress(OSError):  # a lock left behind is stale, and known to be
             os.ftruncate(self._descriptor, 0)
 
@@ -74,7 +74,7 @@ class FolderLock:
             os.ftruncate(self._descriptor, _LENGTH)
 
     def probe(self) -> None:
-        """Raise `JobInUse` if another process holds the folder, and let go at once."""
+        """Raise `JobInUse` if another process holds the folder, and release it at once."""
         self._descriptor = os.open(self._path, os.O_RDONLY)
         try:
             self._take()
@@ -96,7 +96,7 @@ class FolderLock:
             raise JobInUse(self._message(holder))
 
     def _holder(self) -> dict[str, Any]:
-        """Return who wrote the lock last; empty where that is nobody, or nonsense."""
+        """Return who wrote the lock last; empty where nobody did or it is damaged."""
         try:
             holder = json.loads(os.pread(self._descriptor, 4096, 0).decode() or "{}")
             return {

@@ -41,7 +41,7 @@ class DelimitedFile:
         self._encoding = reading.encoding
         self._format = _csv_format(path, reading, is_tsv=is_tsv)
         self.has_quotes = self._format["quotechar"] is not None
-        # The limit is the process's: raised, never lowered, so that no one else's reading breaks.
+        # The limit is the whole process's: raised, never lowered, so that no other reader fails.
         csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))
         self.notes: list[str] = []
         self._names = self._named(self._header())

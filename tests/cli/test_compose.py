@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from batchgen.cli.compose import Composer, swept_keys
+from batchgen.config.device import DeviceKind
 from batchgen.config.groups import config_folder
-from batchgen.config.job import DeviceKind, ImageFormat, JobConfig, OnChange
+from batchgen.config.job import ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel
 from batchgen.config.settings import TimestepSpacing
 from batchgen.errors import ConfigError

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from batchgen.config.device import DeviceConfig
 from batchgen.config.job import (
-    DeviceConfig,
     ImageFormat,
     ImagesConfig,
     JobConfig,

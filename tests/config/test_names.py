@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from batchgen.cli.compose import Composer
+from batchgen.config.device import DeviceKind
 from batchgen.config.groups import names
-from batchgen.config.job import DeviceKind, ImageFormat, JobConfig, OnChange
+from batchgen.config.job import ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.config.names import config_from, config_of_job, plain
 from batchgen.errors import ConfigError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.doctor import device_check, probe
 from batchgen.doctor.check import Check, Outcome
 from batchgen.doctor.device_check import MASK, npu_checks, npu_smi_output, probe_checks

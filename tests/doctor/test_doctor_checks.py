@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from batchgen.config.job import DeviceKind, JobConfig
+from batchgen.config.device import DeviceKind
+from batchgen.config.job import JobConfig
 from batchgen.config.models import DemoModel, Dtype, FakeModel, SdxlModel
 from batchgen.doctor import cann, model_check, output_check, software
 from batchgen.doctor.check import Check, Outcome, failed, not_needed, ok, warning

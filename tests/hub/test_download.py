@@ -15,12 +15,12 @@ from hub_server import HubServer, command, point_to, serving
 from tiny_model import change, weight_file, write_model
 
 from batchgen.cli.main import main
-from batchgen.config.job import DeviceKind
+from batchgen.config.device import DeviceKind
 from batchgen.config.models import SdxlModel
 from batchgen.errors import ModelError
 from batchgen.hub import hubs
 from batchgen.hub.download import download, listing
-from batchgen.hub.wanted import is_left_alone, model_order
+from batchgen.hub.wanted import is_left_alone, wanted_model
 from batchgen.model import weights
 
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
@@ -43,7 +43,7 @@ def hub(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 def fetched(model: SdxlModel, source: str = "modelscope") -> tuple[Path, list[str]]:
     """Download, and return the folder with the lines that were said."""
     said: list[str] = []
-    return download(model_order(model, source), said.append), said
+    return download(wanted_model(model, source), said.append), said
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -362,7 +362,7 @@ def test_source_that_is_nothing_is_refused(home: Path) -> None:
     with pytest.raises(
         ModelError, match=r"--from .*moddelscope has no model_index\.json.*modelscope, hf, or"
     ):
-        listing(model_order(SdxlModel(), str(home / "moddelscope")))
+        listing(wanted_model(SdxlModel(), str(home / "moddelscope")))
 
 
 def test_model_that_was_not_compared_is_not_taken_for_ones_own(

@@ -16,7 +16,7 @@ from batchgen.cli.main import main
 from batchgen.config.models import AdapterConfig
 from batchgen.errors import ModelError
 from batchgen.hub.download import download
-from batchgen.hub.wanted import adapter_order
+from batchgen.hub.wanted import wanted_adapter
 from batchgen.model import weights
 
 FOUR, EIGHT = "four.safetensors", "eight.safetensors"
@@ -45,7 +45,7 @@ def config(weight_name: str | None = FOUR) -> AdapterConfig:
 def fetched(weight_name: str | None = FOUR, source: str = "modelscope") -> tuple[Path, list[str]]:
     """Download, and return the folder with the lines that were said."""
     said: list[str] = []
-    return download(adapter_order("fast", config(weight_name), source), said.append), said
+    return download(wanted_adapter("fast", config(weight_name), source), said.append), said
 
 
 def test_one_file_and_its_licence_are_fetched(hub: HubServer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import full_size
 import pytest
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.model import shapes
 from batchgen.pipelines.mindspore.loading import built, import_mindone
 from batchgen.pipelines.mindspore.machine import Machine

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from tiny_model import CONFIGS, change, weight_file, write_model
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
 from batchgen.errors import ModelError
 from batchgen.model import shapes, weights

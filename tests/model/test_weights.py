@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_model import change, write_model, write_shards
 
-from batchgen.config.job import DeviceKind
+from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, Dtype, FakeModel, SdxlModel
 from batchgen.errors import ModelError
 from batchgen.model import weights
@@ -242,6 +242,7 @@ def test_demos_identity_needs_no_mindspore() -> None:
     """A finished job is known without the heavy imports."""
     code = (
         "import sys; from batchgen.model import weights; from batchgen.config.job import *;"
+        "from batchgen.config.device import *;"
         "from batchgen.config.models import *;"
         "print(weights.identity(DemoModel(), DeviceKind.cpu).revision);"
         "heavy = {'mindspore', 'mindone', 'modelscope', 'transformers'} & set(sys.modules);"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel
 from batchgen.config.settings import Settings
 from batchgen.model.weights import DEMO_FOLDER

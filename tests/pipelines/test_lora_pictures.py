@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from batchgen.adapters.adapter import Adapter, revision_of, shapes_in
 from batchgen.adapters.lora_file import LoraFile, Shapes
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
 from batchgen.config.settings import Settings
 from batchgen.errors import ModelError

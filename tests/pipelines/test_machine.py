@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchgen.config.job import DeviceConfig
+from batchgen.config.device import DeviceConfig
 from batchgen.pipelines.mindspore.machine import start_npu
 
 

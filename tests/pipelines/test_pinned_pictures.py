@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, FakeModel
 from batchgen.config.settings import Settings
 from batchgen.pipelines.base import Pipeline

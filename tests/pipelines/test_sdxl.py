@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
 from batchgen.config.schedulers import OWN_SPACING, SCHEDULERS
 from batchgen.config.settings import Settings

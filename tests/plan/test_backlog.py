@@ -17,7 +17,7 @@ from batchgen.plan.batches import window_rows
 from batchgen.plan.fingerprint import as_hex
 from batchgen.plan.requests import ImageRequest
 from batchgen.plan.resolution import image_columns
-from batchgen.plan.scan import survey
+from batchgen.plan.scan import scan
 from batchgen.table import Rows, Table, open_table
 
 IDENTITY = Identity("fake-1", "environment")
@@ -98,7 +98,7 @@ def work(write_table: WriteTable, fake_config: MakeConfig) -> FindWork:
         text: str = TABLE, done: Finished = NONE, aside: SetAside = NOTHING, **settings: Any
     ) -> Work:
         config, table = fake_config(**settings), open_table(write_table(text), ReadingConfig())
-        return Work(table, config, survey(table, config, IDENTITY, done, aside), aside)
+        return Work(table, config, scan(table, config, IDENTITY, done, aside), aside)
 
     return find
 

@@ -10,7 +10,7 @@ from conftest import RunJob, WritePrompts
 
 from batchgen.config.models import FakeModel
 from batchgen.errors import FolderError
-from batchgen.report.status import overview
+from batchgen.report.status import status_lines
 from batchgen.storage.folder import JobFolder
 
 
@@ -20,7 +20,7 @@ def test_a_finished_job_says_what_failed_by_type(
     """Done, failed, left, and the kinds of errors."""
     prompts(4)
     run_job(model=FakeModel(fail_rows=[2]))
-    first, second = overview(folder.root)
+    first, second = status_lines(folder.root)
     assert "finished" in first
     assert "3/4 images, 1 failed, 0 to go" in first
     assert second == "  1 failed with ImageError"
@@ -33,7 +33,7 @@ def test_all_jobs_under_a_folder_are_listed(
     prompts(1)
     run_job()
     run_job(name="other")
-    lines = list(overview(None, folder.root.parent))
+    lines = list(status_lines(None, folder.root.parent))
     assert [line.partition(":")[0] for line in lines] == [
         str(folder.root.parent / "other"),
         str(folder.root),
@@ -51,7 +51,7 @@ def test_a_job_without_a_heartbeat_has_died(
     folder.status_json.write_text(
         json.dumps({**status, "state": "running", "heartbeat": hour_ago.isoformat()})
     )
-    (line,) = overview(folder.root)
+    (line,) = status_lines(folder.root)
     assert "died while running, last heartbeat 3600 s ago; the same command goes on" in line
 
 
@@ -63,11 +63,11 @@ def test_a_broken_status_is_a_line_not_a_traceback(
     prompts(1)
     run_job()
     folder.status_json.write_text(content)
-    (line,) = overview(folder.root)
+    (line,) = status_lines(folder.root)
     assert "status.json cannot be read" in line
 
 
 def test_a_folder_without_jobs_is_refused(folder: JobFolder) -> None:
     """There is nothing to tell of."""
     with pytest.raises(FolderError, match="holds no job"):
-        list(overview(folder.root))
+        list(status_lines(folder.root))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import MakeConfig, RunJob, WritePrompts
 
-from batchgen.config.job import DeviceKind
+from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.errors import DeviceError
 from batchgen.ledger import events

@@ -37,7 +37,7 @@ class Adapters:
         self._loaded: set[str] = set()
         self._in_use: str | None = ""
         self.on_text = ""
-        """What of it the text encoders feel: embeddings are kept for the same text here only."""
+        """The part that changes the text encoders; kept embeddings are valid for that part only."""
 
     def use(self, text: str) -> None:
         """Make the model one with the adapters of a canonical text, and with no others."""

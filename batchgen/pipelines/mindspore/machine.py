@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.errors import DeviceError
 from batchgen.faults import device_errors
 from batchgen.faults.diagnosis import one_line, with_cure
@@ -45,7 +45,7 @@ class Machine:
 
         MindSpore's threads wait by spinning. Beside two other busy processes on two cores, 20
         steps of the demo model took 12 s with all cores, 2.4 s when MindSpore's threads and their
-        caller shared one (alone: 1.9 and 2.3 s), and over 100 s when only the caller roamed.
+        caller shared one (alone: 1.9 and 2.3 s), and over 100 s when the caller alone was free.
         Threads started elsewhere, such as those that save images, keep every core.
         """
         if self._core is None:

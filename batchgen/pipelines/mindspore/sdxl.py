@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen.adapters.adapter import Adapter
-from batchgen.config.job import DeviceConfig, DeviceKind
+from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import ModelConfig
 from batchgen.config.settings import Settings
 from batchgen.faults import device_errors
@@ -80,7 +80,7 @@ class SdxlPipeline:
         except Exception as error:
             # The failed call's frames hold its tensors, and so the memory the next try needs.
             traceback.clear_frames(error.__traceback__)
-            # Taken out now, or a later batch would be blamed for them.
+            # Collected now; otherwise a later batch would raise them.
             stragglers = self._machine.stragglers()
             self._machine.empty_cache()
             for straggler in stragglers:
@@ -92,7 +92,7 @@ class SdxlPipeline:
             raise
 
     def at_work(self) -> AbstractContextManager[None]:
-        """Run a block where `generate` runs, for whoever calls `pipe` directly."""
+        """Run a block where `generate` runs, for callers of `pipe` itself."""
         return self._machine.at_work()
 
     def close(self) -> None:
