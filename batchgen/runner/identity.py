@@ -98,7 +98,11 @@ class Job:
         """The hashes of this folder's environments that no picture tells from the one of now."""
         known = (self.folder.identity() or {}).get("environments", {})
         now = as_read(comparable(self.environment))
-        return frozenset(name for name, then in known.items() if comparable(then) == now)
+        return frozenset(
+            name
+            for name, then in known.items()
+            if isinstance(then, dict) and comparable(then) == now
+        )
 
     @cached_property
     def identity(self) -> Identity:
