@@ -38,15 +38,7 @@ def in_line(folder: Path, n_images: int, latency_s: float) -> float:
         writer = csv.writer(file)
         for row in range(n_images):
             settings = Settings(
-                prompt=f"prompt {row}",
-                prompt_2=None,
-                negative_prompt="",
-                seed=row,
-                steps=20,
-                guidance_scale=7.5,
-                width=SIZE,
-                height=SIZE,
-                scheduler="euler",
+                prompt=f"prompt {row}", prompt_2=None, seed=row, width=SIZE, height=SIZE
             )
             image = ImageRequest(str(row), row, 0, settings, "", row, True, {})
             picture = pipeline.generate([image]).pictures[0]

@@ -25,17 +25,7 @@ def main() -> int:
     times = []
     for seed in range(6):
         prompt = "a large red circle on a white background"
-        settings = Settings(
-            prompt=prompt,
-            prompt_2=None,
-            negative_prompt="",
-            seed=seed,
-            steps=20,
-            guidance_scale=7.5,
-            width=128,
-            height=128,
-            scheduler="euler",
-        )
+        settings = Settings(prompt=prompt, prompt_2=None, seed=seed, width=128, height=128)
         image = ImageRequest(
             str(seed), seed, 0, settings, "0" * 16, seed, is_pending=True, carried={}
         )

@@ -77,7 +77,7 @@ def model_named(name: str) -> ModelConfig:
 def _model(value: Any, default: str) -> ModelConfig:
     """Return the model that a name, a mapping or a config stands for."""
     if isinstance(value, ModelConfig):
-        return structured(type(value), vars(value), "model.")
+        return structured(type(value), value, "model.")
     if isinstance(value, str):
         return model_named(value)
     if not isinstance(value, Mapping):

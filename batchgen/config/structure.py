@@ -23,16 +23,18 @@ class _Misfit(ValueError):
     """A value that is not of the type of its field."""
 
     def __init__(self, value: object, reason: str) -> None:
-        self.value, self.reason = value, reason
         super().__init__(f"{value!r} {reason}")
 
 
-def structured(kind: type[_Config], values: Mapping[str, Any], prefix: str = "") -> _Config:
+def structured(
+    kind: type[_Config], values: Mapping[str, Any] | _Config, prefix: str = ""
+) -> _Config:
     """Return a config of a class from values by field name; what is not named is the default.
 
     Args:
         kind: A dataclass, whose fields may be dataclasses.
-        values: Plain values, nested mappings, or configs; enums by name or by value.
+        values: Plain values, nested mappings or configs, or a config of the class; enums by name
+            or by value.
         prefix: What the keys are called by in messages, such as `model.`.
 
     Raises:
@@ -50,10 +52,10 @@ def structured(kind: type[_Config], values: Mapping[str, Any], prefix: str = "")
     return config
 
 
-def type_problems(config: object, prefix: str = "") -> Iterator[str]:
+def type_problems(config: object) -> Iterator[str]:
     """Yield a sentence for each field of a config, nested ones too, whose value does not fit."""
     try:
-        structured(type(config), config, prefix)  # type: ignore[arg-type]
+        structured(type(config), config)
     except ConfigError as error:
         yield from error.problems
 

@@ -1,4 +1,4 @@
-"""What a setting may be: types, ranges and names, for a job and for a row alike."""
+"""Ranges of numbers, and how problems are told: what all configs share."""
 
 from __future__ import annotations
 

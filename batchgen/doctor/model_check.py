@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchgen.config import groups
 from batchgen.config.device import DeviceKind
-from batchgen.config.models import MODELS, Dtype, FakeModel, ModelConfig
+from batchgen.config.models import Dtype, FakeModel, ModelConfig
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import ModelError, ModelMissing
 from batchgen.model import weights
@@ -21,7 +22,11 @@ def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
 def _files(model: ModelConfig) -> Check:
     if isinstance(model, FakeModel):
         return ok("model files", f"model={model.name} needs none")
-    of = f"model={model.name}" if model.name in MODELS else "with the settings of this job"
+    of = (
+        f"model={model.name}"
+        if model.name in groups.names("model")
+        else "with the settings of this job"
+    )
     download = f"batchgen download {of}"
     try:
         files = weights.find(model)

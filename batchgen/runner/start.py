@@ -24,7 +24,7 @@ from batchgen.ledger.contents import read_contents
 from batchgen.ledger.reader import merged_schema, n_committed
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
-from batchgen.pipelines import base
+from batchgen.pipelines.base import Pipeline
 from batchgen.pipelines.factory import load
 from batchgen.plan.backlog import Backlog, batches, hashed_keys
 from batchgen.runner.disk_space import refuse_if_full
@@ -54,9 +54,9 @@ class PipelineCache:
 
     def __init__(self) -> None:
         self._key: Any = None
-        self._pipeline: base.Pipeline | None = None
+        self._pipeline: Pipeline | None = None
 
-    def get(self, job: Job) -> base.Pipeline:
+    def get(self, job: Job) -> Pipeline:
         """Return the pipeline of a job, loading it if the last one was another."""
         key = (job.config.model, job.config.device, job.device, job.adapters)
         if self._pipeline is None or self._key != key:

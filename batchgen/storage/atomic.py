@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchgen.errors import FolderError, StorageError
+from batchgen.storage.processes import is_running
 
 _DRAFT = ".tmp"
 _DRAFT_NAME = re.compile(r"\..+?(?:\.(\d+)-[0-9a-f]{8})?\.tmp")
@@ -106,25 +107,22 @@ def clear_leftovers(folder: Path, *, is_ours: bool) -> None:
     """Delete what killed writers left beside files of a folder.
 
     Args:
-        folder: Where; those in it are left alone. Nothing happens where there is none.
+        folder: Where; folders in it are left alone. Nothing happens where there is none, or a
+            link: what lies behind it is not ours.
         is_ours: Whether no other process writes here. Else those of processes that run stay.
 
     Raises:
         StorageError: For one that cannot be deleted.
     """
     with storage_errors(folder):
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             return
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
         for name in names:
             writer = _DRAFT_NAME.fullmatch(name)
-            if writer and (is_ours or not _runs(int(writer[1] or 0))):
+            if writer and (is_ours or not is_running(int(writer[1] or 0))):
                 (folder / name).unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    return pid > 0 and Path(f"/proc/{pid}").exists()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from batchgen.errors import JobInUse
 from batchgen.storage.atomic import opening_errors, storage_errors
+from batchgen.storage.processes import is_running
 
 STALE_S = 60.0
 """A lock of another host whose heartbeat is older than this is left over from a dead process."""
@@ -112,7 +113,8 @@ class FolderLock:
     def _is_alive(holder: dict[str, Any], *, is_ours_by_flock: bool) -> bool:
         if holder["host"] != socket.gethostname():
             return bool(time.time() - holder["heartbeat"] < STALE_S)
-        return not is_ours_by_flock and _runs(holder["pid"])
+        is_other = holder["pid"] != os.getpid()
+        return not is_ours_by_flock and is_other and is_running(holder["pid"])
 
     def _message(self, holder: dict[str, Any]) -> str:
         now = time.time()
@@ -122,16 +124,3 @@ class FolderLock:
             f"{holder.get('host', '?')}, for {age:.0f} s, last heard of {beat:.0f} s ago. "
             "Wait for it, stop it, or choose another name=."
         )
-
-
-def _runs(pid: int) -> bool:
-    """Whether another process of this host has this number."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True

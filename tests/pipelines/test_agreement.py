@@ -60,8 +60,6 @@ def test_pictures_are_those_of_diffusers(
             prompt_2=None,
             negative_prompt="green",
             seed=7,
-            steps=20,
-            guidance_scale=7.5,
             width=128,
             height=128,
             scheduler=name,

@@ -21,7 +21,6 @@ from tools.train_demo.scenes import COLOURS, Scene
 PLAIN = Settings(
     prompt="",
     prompt_2=None,
-    negative_prompt="",
     seed=1,
     steps=12,
     guidance_scale=5.0,

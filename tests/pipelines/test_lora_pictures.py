@@ -29,17 +29,7 @@ from batchgen.plan.requests import ImageRequest
 from batchgen.runner.identity import Job
 
 CPU = DeviceKind.cpu
-CAT = Settings(
-    prompt="a cat",
-    prompt_2=None,
-    negative_prompt="",
-    seed=1,
-    steps=2,
-    guidance_scale=7.5,
-    width=64,
-    height=64,
-    scheduler="euler",
-)
+CAT = Settings(prompt="a cat", prompt_2=None, seed=1, steps=2, width=64, height=64)
 SIZE = 0.05
 """Of an adapter's values: enough to show, too little to make noise of a picture."""
 

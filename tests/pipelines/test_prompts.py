@@ -21,17 +21,7 @@ LONG = " ".join(["a"] * 80 + ["red"] * 3)
 
 def settings(prompt: str = "a cat", **changes: Any) -> Settings:
     """The settings of a small image of two steps."""
-    base = Settings(
-        prompt=prompt,
-        prompt_2=None,
-        negative_prompt="",
-        seed=1,
-        steps=2,
-        guidance_scale=7.5,
-        width=64,
-        height=64,
-        scheduler="euler",
-    )
+    base = Settings(prompt=prompt, prompt_2=None, seed=1, steps=2, width=64, height=64)
     return dataclasses.replace(base, **changes)
 
 

@@ -26,17 +26,7 @@ from batchgen.pipelines.mindspore.scheduler import scheduler
 from batchgen.plan.requests import ImageRequest
 
 CPU = DeviceKind.cpu
-CAT = Settings(
-    prompt="a cat",
-    prompt_2=None,
-    negative_prompt="",
-    seed=1,
-    steps=2,
-    guidance_scale=7.5,
-    width=64,
-    height=64,
-    scheduler="euler",
-)
+CAT = Settings(prompt="a cat", prompt_2=None, seed=1, steps=2, width=64, height=64)
 
 
 def image(**changes: Any) -> ImageRequest:

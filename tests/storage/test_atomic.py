@@ -97,3 +97,13 @@ def test_what_a_killed_writer_left_is_cleared_and_nothing_else(tmp_path: Path) -
     clear_leftovers(tmp_path, is_ours=True)
     assert {path.name for path in tmp_path.iterdir()} == {*others[:3], ".folder.tmp"}
     clear_leftovers(tmp_path / "nosuch", is_ours=True)
+
+
+def test_leftovers_behind_a_link_are_not_ours(tmp_path: Path) -> None:
+    """Nothing is deleted through a link in a job's folder."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".a.json.tmp").write_bytes(b"")
+    (tmp_path / "images").symlink_to(elsewhere)
+    clear_leftovers(tmp_path / "images", is_ours=True)
+    assert (elsewhere / ".a.json.tmp").exists()
