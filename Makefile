@@ -47,8 +47,8 @@ bench: .venv/.done  ## print the ratios behind the performance claims
 	$(BIN)/python benchmarks/large_table.py
 
 docs: .venv/.done  ## print the pages of docs/ that come from the code
-	$(BIN)/python -m tools.config_page > docs/config.md
-	$(BIN)/python -m tools.metadata_page > docs/metadata.md
+	$(BIN)/python -m tools.config_page > docs/.page && mv docs/.page docs/config.md
+	$(BIN)/python -m tools.metadata_page > docs/.page && mv docs/.page docs/metadata.md
 
 lock: .venv/.done  ## resolve the dependencies anew for every supported Python
 	printf "mindspore==2.7.1; python_version < '3.12'\n" > .venv/constraints.txt

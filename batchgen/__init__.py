@@ -101,7 +101,7 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
         well: see `JobResult.exit_code`.
 
     Raises:
-        Refused: Nothing was started: config, table, folder, model or device will not do.
+        Refused: Nothing was started: config, table, folder, model or device cannot be used.
         Stopped: The disk was full, or the table changed, even before the start.
     """
     from batchgen.config.names import config_from

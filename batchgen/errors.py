@@ -1,4 +1,4 @@
-"""Every error batchgen raises on purpose, and the exit code each one ends a command with.
+"""The errors that batchgen raises on purpose, and the exit code of each.
 
     BatchgenError
     ├── Refused                 2: nothing was started, nothing was changed
@@ -9,9 +9,9 @@
     │   │   └── JobChanged      what is in it was made with other settings
     │   ├── ModelError          model files missing, incomplete or unsafe
     │   │   └── ModelMissing    none of them is on this machine yet
-    │   └── DeviceError         no such device, or one too small for the model
+    │   └── DeviceError         the device does not exist, or is too small for the model
     ├── CircuitOpen             4: too many failures in a row, or the device is lost
-    ├── Stopped                 75: ended early, the same command goes on
+    ├── Stopped                 75: ended early, the same command resumes
     │   ├── TableChanged        the table was edited while the job read it
     │   ├── StorageError        disk full, quota, read-only, I/O error
     │   └── DeviceHung          a batch ran past `timeout.batch_s`
@@ -31,27 +31,27 @@ class ExitCode(IntEnum):
     """How a command ends."""
 
     done = 0
-    """All is done, all is well."""
+    """Everything is done and nothing is wrong."""
     bug = 1
     """A traceback: batchgen is at fault."""
     refused = 2
-    """Nothing was started: config, table, folder, model or device will not do."""
+    """Nothing was started: config, table, folder, model or device cannot be used."""
     not_all_well = 3
     """The work is done, and some images failed, or something wrong was found."""
     broken = 4
     """Too many failures in a row, or the device is lost."""
     stopped = 75
-    """Ended early, and the same command goes on; sysexits.h calls it EX_TEMPFAIL."""
+    """Ended early, and the same command resumes; sysexits.h calls it EX_TEMPFAIL."""
 
 
 class BatchgenError(Exception):
-    """Base of all errors that are batchgen's to report; the message is for the user."""
+    """Base of all errors that batchgen raises on purpose; the message is written for the user."""
 
     exit_code = ExitCode.bug
 
 
 class Refused(BatchgenError):
-    """The request cannot be honoured; nothing was started and nothing was changed."""
+    """The request cannot be carried out; nothing was started and nothing was changed."""
 
     exit_code = ExitCode.refused
 
@@ -89,17 +89,17 @@ class ModelMissing(ModelError):
 
 
 class DeviceError(Refused):
-    """The device asked for is not there, or is no place for this model."""
+    """The requested device does not exist, or is too small for the model."""
 
 
 class CircuitOpen(BatchgenError):
-    """The job stopped because failures ran on or the device was lost."""
+    """Too many rows failed in a row, or the device was lost."""
 
     exit_code = ExitCode.broken
 
 
 class Stopped(BatchgenError):
-    """The job ended early with all its commits kept; the same command goes on."""
+    """The job ended early with all its commits kept; the same command resumes it."""
 
     exit_code = ExitCode.stopped
 

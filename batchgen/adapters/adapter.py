@@ -1,4 +1,4 @@
-"""The adapters of a job: where their files are, what tells one from another, whether they fit."""
+"""The adapters of a job: where their files are, what identifies one, whether they fit."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Adapter:
 
 
 def revision_of(content: bytes) -> str:
-    """Return what tells a file's content from another."""
+    """Return what identifies a file's content."""
     return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
-    """Find the files of a job's adapters and hash them; known files are told by their time stamps.
+    """Find the files of a job's adapters and hash them; known files are not read.
 
     Raises `ModelError` for one that is not here.
     """

@@ -1,7 +1,7 @@
 """What is in a LoRA file: which layers of which component it changes, and whether it fits a model.
 
-A LoRA adds `weight * alpha / rank * up(down(x))` to what a layer makes of x. Headers are read here,
-no tensors; mindspore is not known.
+A LoRA adds `weight * alpha / rank * up(down(x))` to what a layer makes of x. Only headers are read
+here; imports no mindspore.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class LoraFile:
                 dtypes = {name: str(view.get_dtype()) for name, view in views.items()}
         except (OSError, SafetensorError) as error:
             raise ModelError(
-                f"{path} is no whole safetensors file: {error}. Fetch it again; a pickle (.pt, "
-                ".bin) is never opened."
+                f"{path} is not a complete safetensors file: {error}. Fetch it again; a pickle "
+                "(.pt, .bin) is never opened."
             ) from error
         for name, dtype in dtypes.items():
             if dtype not in _DTYPES:
@@ -145,7 +145,7 @@ class LoraFile:
     def _misfit(self, reason: str) -> ModelError:
         return ModelError(
             f"{self.path} does not fit this model: {reason}. A LoRA works with the architecture it "
-            "was trained on; one for SD 1.5 or FLUX is of no use to SDXL."
+            "was trained on; one for SD 1.5 or FLUX does not work with SDXL."
         )
 
     def _alpha(self, component: str, module: str, rank: int) -> float:

@@ -1,9 +1,9 @@
-"""What LoRA files call the layers of a model.
+"""The names of a model's layers in LoRA files.
 
 Two families of names are in use: diffusers' and PEFT's, with the layer's dotted path, and those of
 kohya's sd-scripts, with the path flattened by underscores, of the UNet either diffusers' path or
 that of the original implementation (`input_blocks`). A name is looked up among those that the
-model's own layers would have; none is taken apart and guessed at.
+model's own layers would have; names are never parsed and guessed at.
 """
 
 from __future__ import annotations

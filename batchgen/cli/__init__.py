@@ -2,7 +2,7 @@
 
 arguments  the commands and their arguments
 compose    from overrides to `JobConfig`s; the only user of hydra
-messages   what the commands say of errors
+messages   how commands report errors
 points     the points of a grid
 run        make the images of a table, or go on making them
 plan       check everything and count, without making anything

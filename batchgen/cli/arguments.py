@@ -42,7 +42,7 @@ def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
     verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
     verify.add_argument("folder", type=Path)
-    verify.add_argument("--repair", action="store_true", help="set right what can be")
+    verify.add_argument("--repair", action="store_true", help="repair what can be")
     report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
     report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
     report.add_argument(

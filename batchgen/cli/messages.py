@@ -1,4 +1,4 @@
-"""What the commands say of errors."""
+"""How commands report errors."""
 
 from __future__ import annotations
 

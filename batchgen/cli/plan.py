@@ -13,7 +13,7 @@ from batchgen.runner.grid import refuse_job, worst
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print what a job, or each point of a grid, comes to."""
+    """Print the plan of a job, or of each point of a grid."""
     composer = Composer(options.config_dir)
     if options.cfg:
         print(composer.yaml(options.overrides), end="")

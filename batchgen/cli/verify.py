@@ -10,7 +10,7 @@ from batchgen.storage.folder import JobFolder
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Print what is wrong with a job's folder, and set it right where asked to."""
+    """Print what is wrong with a job's folder, and repair it with `--repair`."""
     findings = (verification.repair if options.repair else verification.verify)(
         JobFolder(options.folder)
     )

@@ -1,12 +1,12 @@
-"""The settings of a job: their types, ranges and defaults, and how a config is made of names.
+"""The settings of a job: their types, ranges and defaults, and how names become a config.
 
-schedulers    the schedulers on offer, under every name they are known by
+schedulers    the supported schedulers and all their names
 lora          the text that names adapters and their weights
 validation    ranges
 structure     configs from nested plain values, by the types of their fields
-groups        the names of groups, which are files of conf/
+groups        the names of config groups, which are files of conf/
 revisions     numbers that are raised when pictures can differ
-setting_row   what there is to say of a setting
+setting_row   what the table records of one setting
 settings      the one table of the settings of an image
 seeds         the seeds of a job, as a list or a range
 sampling      the settings that shape every image of a job
@@ -14,5 +14,5 @@ models        the models and adapters a job may name
 device        where a model runs, and the switches of that device
 job           `JobConfig`, the whole of it
 names         a `JobConfig` from names and plain values, and back
-job_identity  what of a config tells one job from another
+job_identity  the part of a config that distinguishes one job from another
 """

@@ -26,11 +26,11 @@ class DeviceConfig:
     index: int = 0
     """Which NPU, counted inside `ASCEND_RT_VISIBLE_DEVICES`."""
     max_memory: str | None = None
-    """Cap of MindSpore's memory pool on an NPU, such as 50GB; None leaves it alone."""
+    """Limit of MindSpore's memory pool on an NPU, such as 50GB; None sets no limit."""
     deterministic: bool = True
     """Kernels that repeat exactly on an NPU; false may be faster, and a batch may not repeat."""
     dispatch_threads: int | None = None
-    """Threads MindSpore feeds an NPU with; None is its own number, 5."""
+    """Threads that dispatch operators to an NPU; None is MindSpore's default, 5."""
     cpu_affinity: list[str] | None = None
     """Cores MindSpore's threads keep to beside an NPU, such as [0-11,24-35]; [] lets MindSpore
     choose those near the NPU, None binds nothing."""

@@ -1,8 +1,8 @@
 """The settings of a job as plain dataclasses, each validated by the class that owns the field.
 
 Knows nothing of Hydra, of tables' contents or of models. A default stands here and nowhere else.
-Validation never raises half-way: every class answers `problems()`, and `JobConfig.validated()`
-reports all of them in one `ConfigError`.
+Validation reports everything at once: every class has `problems()`, and `JobConfig.validated()`
+raises one `ConfigError` with all of them.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class ImagesConfig:
 
 @dataclass(kw_only=True)
 class RetryConfig:
-    """What a failure costs."""
+    """How often failures are retried, and how many stop the job."""
 
     max_attempts: int = 3
-    """Tries an image gets over all starts before it stays failed."""
+    """Attempts an image gets over all starts before it counts as failed."""
     max_consecutive_failures: int = 10
-    """Different rows in a run, without a success between, that stop the job."""
+    """Different rows that fail one after another, without a success, before the job stops."""
     failed: bool = False
     """Forget the attempts of the rows that stayed failed, and try them anew."""
 
@@ -110,7 +110,7 @@ class RetryConfig:
 
 @dataclass(kw_only=True)
 class TimeoutConfig:
-    """When to call a device hung."""
+    """When a device counts as hung."""
 
     batch_s: float | None = None
     """Seconds a batch may take; None waits without limit."""
@@ -136,7 +136,7 @@ class StopConfig:
 
 
 def unknown_adapter(name: str, config: JobConfig) -> str:
-    """Return the words for an adapter that the config does not have."""
+    """Return the part of a message about an adapter that the config does not have."""
     known = ", ".join(config.adapters) or "none"
     return (
         f"names {name}, which is no adapter of this job; it has: {known}. "
@@ -197,16 +197,16 @@ class JobConfig:
 
     @property
     def width(self) -> int:
-        """Pixels of an image whose row says nothing."""
+        """Width or height in pixels where a row gives none."""
         return self.sampling.width or self.model.width
 
     @property
     def height(self) -> int:
-        """Pixels of an image whose row says nothing."""
+        """Width or height in pixels where a row gives none."""
         return self.sampling.height or self.model.height
 
     def image_defaults(self) -> dict[str, Any]:
-        """Return what holds for an image whose row says nothing, by the name of the setting."""
+        """Return the value of each setting, by name, where a row gives none."""
         return {**self.sampling.values(), "width": self.width, "height": self.height}
 
     def seed_values(self) -> Sequence[int] | None:

@@ -1,7 +1,7 @@
-"""What of a config tells one job from another: in job.json, and in the name of a grid's point.
+"""The part of a config that distinguishes one job, or one point of a grid, from another.
 
-A field of `JobConfig` says so itself (`OF_JOB`, `OF_POINT`); one that says nothing is in neither,
-for where and how a job runs changes no image. A field of a nested config is in where it is not its
+A field of `JobConfig` is marked with `OF_JOB` or `OF_POINT`. One without a mark is in neither, as
+where and how a job runs changes no image. A field of a nested config is in where it is not its
 default, so that one that is added later changes no folder made before; those of 0.1.0 are always in
 job.json.
 """
@@ -28,7 +28,7 @@ _FIRST: dict[type, tuple[str, ...]] = {
 
 
 def of_job(config: JobConfig) -> dict[str, Any]:
-    """Return what job.json names a change by, but for model, adapters and environment."""
+    """Return what job.json compares by, except model, adapters and environment."""
     return {name: of_part(value) for name, value in _fields(config, OF_JOB)}
 
 
@@ -44,7 +44,7 @@ def of_part(part: Any) -> Any:
 
 
 def of_point(config: JobConfig) -> dict[str, Any]:
-    """Return all that sets a point of a grid apart from a job of nothing but defaults."""
+    """Return all settings of a grid's point that are not defaults."""
     seeds = config.seed_values()
     config = dataclasses.replace(config, seeds=None if seeds is None else list(seeds))
     default = JobConfig(table="", model=type(config.model)())

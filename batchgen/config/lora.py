@@ -1,4 +1,4 @@
-"""The text that says which adapters an image is made with, and how strongly: `film:0.5 pixel:0.8`.
+"""The text that names an image's adapters and their weights: `film:0.5 pixel:0.8`.
 
 A pair for each adapter, its weight behind a colon; a bare name is weight 1. Pairs are parted by
 spaces or commas. `none` is no adapter, for a row of a job that has some.

@@ -21,15 +21,15 @@ class Dtype(str, Enum):
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """What every model says of itself."""
+    """The settings that every model has."""
 
     name: str = ""
-    """As in the metadata and in the `parameters` text."""
+    """The name in the metadata and in the `parameters` text."""
     width: int = 1024
     """The size of an image, in pixels, where neither job nor row says another."""
     height: int = 1024
     full_size: bool = False
-    """Too large for a CPU to be what anyone wants; refused there unless it is asked for."""
+    """Too large to be practical on a CPU; refused there unless `device=cpu` is given."""
     vae_tiling: str = "off"
     """Decode in tiles, with less memory and perhaps seams: `off`, `on`, or for images whose longer
     side is above so many pixels; `off` leaves it to the memory ladder."""
@@ -93,9 +93,9 @@ class DemoModel(ModelConfig):
 
 @dataclass(kw_only=True)
 class FakeModel(ModelConfig):
-    """Deterministic pixels without a model, and every fault an overnight job should survive.
+    """Deterministic pixels without a model, and every fault that a job must survive.
 
-    The lists hold row indexes; a row named there stays bad on every try.
+    The lists hold row indexes; a row named there fails on every attempt.
     """
 
     name: str = "fake"

@@ -1,7 +1,7 @@
-"""The schedulers on offer, under every name they are known by; pure names, no mindone.
+"""The supported schedulers and all their names; imports no mindone.
 
-Only schedulers that repeat exactly for a seed, alone and in a batch, are offered; those that people
-ask for and that are not are refused with the reason.
+Supported are those that repeat exactly for a seed, alone and in a batch. Other well-known names are
+refused with the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KARRAS = {"use_karras_sigmas": True}
 _DPMPP = {"algorithm_type": "dpmsolver++"}
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 _LATENT = {"clip_sample": False}
-"""Latents are no pixels: what lies outside [-1, 1] must not be cut off."""
+"""Latents are not pixels: values outside [-1, 1] must not be clipped."""
 
 SCHEDULERS: dict[str, Scheduler] = {
     "euler": Scheduler("Euler", _EULER, _PLAIN, ("k_euler",)),
@@ -107,7 +107,7 @@ REFUSED: dict[str, str] = {
     "DPM adaptive": _NOT_DIFFUSERS,
     "Restart": _NOT_DIFFUSERS,
 }
-"""Names that others offer, and why they are not offered here."""
+"""Well-known names, and why each is not supported."""
 
 
 def _normal(name: str) -> str:

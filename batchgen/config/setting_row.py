@@ -1,4 +1,4 @@
-"""What there is to say of a setting: a row of the table in `config.settings`."""
+"""One row of the table in `config.settings`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Hashed(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table: all there is to say of a setting but what it does."""
+    """Everything about a setting except its effect."""
 
     meaning: str
     default: Any = None
@@ -34,9 +34,9 @@ class Setting:
     choices: type[Enum] | None = None
     """The words that are allowed, for a setting of few."""
     check: Callable[[object], str | None] | None = None
-    """Says what is wrong with a value, for a setting with rules of its own."""
+    """Returns what is wrong with a value, for a setting with rules of its own."""
     spelling: Callable[[str], str] | None = None
-    """Gives the one spelling of a text that has several."""
+    """Returns the canonical spelling of a text that has several."""
     in_table: bool = False
     """Whether a row of the prompt table may say it."""
     aliases: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 `Settings` holds the resolved settings of one image, and each of its fields carries its row of the
 table. What a config may say, which columns of a prompt table mean what, which images share a batch,
 what enters a fingerprint, the columns of the metadata, the `parameters` text and the pages of docs/
-are derived from these rows. A setting to come is a field at the end of `Settings`, with its row.
+are derived from these rows. A new setting is a field at the end of `Settings`, with its row.
 """
 
 from __future__ import annotations

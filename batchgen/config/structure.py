@@ -1,7 +1,7 @@
-"""Configs from nested plain values, each value held against the type of its field.
+"""Configs from nested plain values, each value checked against the type of its field.
 
-The only user of cattrs. Strict: text is no number and a number no text, while a whole number passes
-for a float, numpy's scalars for Python's, and a path for text.
+The only user of cattrs. Strict: text is not accepted as a number nor a number as text; a
+whole number is accepted as a float, numpy's scalars as Python's, and a path as text.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def type_problems(config: object) -> Iterator[str]:
 
 @functools.cache
 def _converter() -> Any:
-    """Return the converter; made at the first use, as cattrs takes a moment to import."""
+    """Return the converter; made at the first use, as cattrs is slow to import."""
     import cattrs
 
     converter = cattrs.Converter(forbid_extra_keys=True)

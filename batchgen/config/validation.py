@@ -1,4 +1,4 @@
-"""Ranges of numbers, and how problems are told: what all configs share."""
+"""Ranges of numbers and the wording of problems, shared by all configs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Outcome(str, Enum):
-    """How a check ended; a warning stops no job, or is mended by a download."""
+    """How a check ended; a warning stops no job, or a download resolves it."""
 
     ok = "ok"
     warning = "warning"
@@ -59,7 +59,7 @@ def failed(name: str, finding: str, cure: str) -> Check:
 
 
 def not_needed(checks: Iterable[Check]) -> Iterator[Check]:
-    """Turn failures into warnings, for what a job goes without."""
+    """Turn failures into warnings, for what a job does not need."""
     for check in checks:
         if check.outcome is Outcome.failed:
             yield dataclasses.replace(check, outcome=Outcome.warning)

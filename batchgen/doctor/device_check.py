@@ -158,7 +158,7 @@ def probe_checks(answer: Answer, kind: DeviceKind) -> Iterator[Check]:
     }
     for stage, (name, cure) in titles.items():
         if stage not in answer.stages:
-            yield failed(name, answer.fault or "it ended without a word", answer.cure or cure)
+            yield failed(name, answer.fault or "it ended without a message", answer.cure or cure)
             return
         yield ok(name, _found(stage, answer, device))
 

@@ -1,4 +1,4 @@
-"""The place where images go, tried out in a folder that is taken away again."""
+"""The folder where images go, tested in a temporary folder in it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Known errors of MindSpore, CANN and the machine: how each shows in a text, its cause, its cure.
+"""Known errors of MindSpore, CANN and the machine: the texts that reveal each, its cause, its cure.
 
 symptoms       the one table of them
-diagnosis      what a text shows, by that table
-device_errors  the error of ours that a failure of MindSpore is
+diagnosis      the symptoms found in a text
+device_errors  the batchgen error for a failure of MindSpore
 """

@@ -1,4 +1,4 @@
-"""What a failure of MindSpore means for a run, by its text; imports no mindspore."""
+"""The batchgen error for a failure of MindSpore, from its text; imports no mindspore."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from batchgen.faults.diagnosis import found, one_line
 
 
 def image_error(text: str) -> ImageError | None:
-    """The error a batch's failure really is, or None for one that says nothing of the device."""
+    """Return the device error behind a batch's failure, None where its text names none."""
     for symptom, words in found(text):
         if symptom.error is DeviceLost:
             return DeviceLost(
@@ -22,7 +22,7 @@ def image_error(text: str) -> ImageError | None:
 
 
 def device_error(text: str, index: int) -> DeviceError:
-    """What to tell a user whose NPU did not start, from the text of the failure."""
+    """Return the error for an NPU that did not start, from the text of the failure."""
     for symptom, _ in found(text):
         if symptom.error is not None:
             return DeviceError(f"NPU {index} did not start. {symptom.cause} {symptom.cure}")

@@ -1,4 +1,4 @@
-"""What the text of one error says, by the table of symptoms."""
+"""The symptoms found in the text of one error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchgen.faults.symptoms import SYMPTOMS, Symptom
 
 
 def found(text: str) -> Iterator[tuple[Symptom, str]]:
-    """Yield each symptom that a text shows, in the order of the table, with the words that tell."""
+    """Yield each symptom found in a text, in the table's order, with the words that matched."""
     for symptom in SYMPTOMS:
         if symptom.beside is not None and not re.search(symptom.beside, text):
             continue
@@ -28,7 +28,7 @@ def with_cure(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The first line that says something; after it MindSpore puts dividers and C++ traces."""
+    """Return the first line with content; MindSpore appends dividers and C++ traces."""
     for line in text.splitlines():
         if line.strip() and not set(line.strip()) <= set("-= "):
             return line.strip()

@@ -1,4 +1,4 @@
-"""The one table of known faults: how each shows in a text, its cause, its cure.
+"""The one table of known faults: the texts that reveal each, its cause, its cure.
 
 Read by `diagnosis` for the messages of `run`, by `doctor` for logs. Knows nothing of mindspore;
 MindSpore raises `RuntimeError` for almost everything, so the text is all there is to go by.
@@ -15,7 +15,7 @@ from batchgen.errors import BatchgenError, DeviceError, DeviceLost, DeviceOutOfM
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One fault and the texts it shows itself by."""
+    """One fault and the texts that reveal it."""
 
     name: str
     """Short and stable, for scripts and for search."""
@@ -27,11 +27,11 @@ class Symptom:
     cure: str
     """What to do, as sentences with commands to paste."""
     error: type[BatchgenError] | None = None
-    """What `run` makes of it; None for a failure like any other."""
+    """The error that `run` raises for it; None for an ordinary failure."""
     beside: str | None = None
-    """What else must stand in the log, where the text alone may mean anything."""
+    """What else the log must contain, where the text alone is ambiguous."""
     is_consequence: bool = False
-    """It follows from another error, which stands above it."""
+    """It follows from another error earlier in the log."""
 
 
 def _codes(*numbers: int) -> Iterator[str]:
@@ -63,8 +63,8 @@ SYMPTOMS = (
             r"Inner_Error_Device_Status_Abnormal",
             r"reason=\[?no valid device",
             # Read in CANN's acl headers: lost heartbeat, device setup error, device memory error,
-            # HBM multi-bit ECC error, suspected device memory error. That none of them heals while
-            # the process lives is our guess: no NPU was at hand to break.
+            # HBM multi-bit ECC error, suspected device memory error. That none of them recovers
+            # within a process is an assumption: no NPU was available to test it.
             *_codes(507010, 507033, 507053, 507054, 507055),
         ),
         "The device is lost: it does not answer any more.",
@@ -167,15 +167,15 @@ SYMPTOMS = (
         (r"Assertion .{0,80}kStackMask", r"EventCount\b.{0,80}Assertion"),
         "A thread pool was torn down after a graph compile that had failed, mostly for want of "
         "host memory; the first error above it is the cause.",
-        "Use PyNative mode, as batchgen does, and mend the first error above it; see `free -g`.",
+        "Use PyNative mode, as batchgen does, and fix the first error above it; see `free -g`.",
         is_consequence=True,
     ),
     Symptom(
         "kernel-restarted",
         (r"KernelRestarter: restarting kernel",),
-        "The notebook's process died without a word, mostly killed for want of host memory.",
+        "The notebook's process died without a message, mostly killed for want of host memory.",
         "See `dmesg | grep -i 'killed process'` and `free -g`; `batchgen run` in a terminal keeps "
-        "a log and goes on where it stopped.",
+        "a log and resumes where it stopped.",
         beside=r"mindone|mindspore",
         is_consequence=True,
     ),
@@ -186,7 +186,7 @@ SYMPTOMS = (
             r"Hccl\w*\b.{0,120}\b(?:[Ff]ail(?:ed|ure)?|[Ee]rror)\b",
             r"EI00(?:0[1-9]|1\d)\b",
         ),
-        "The communication between NPUs broke off, mostly because one side had failed before; "
+        "Communication between NPUs failed, mostly because one side had failed before; "
         "batchgen itself uses none.",
         "Look for the first error of each process; on one NPU set no RANK_TABLE_FILE.",
         is_consequence=True,
@@ -239,20 +239,20 @@ SYMPTOMS = (
     ),
     Symptom(
         "weights-random",
-        (r"Some weights of .{1,300}newly initialized", r"They would be drawn at random"),
+        (r"Some weights of .{1,300}newly initialized", r"would be (?:drawn|initialised) at random"),
         "The files lack tensors of the model, and random numbers took their place.",
-        "Fetch the files again, `batchgen download`; throw away what was made with them.",
+        "Fetch the files again, `batchgen download`; discard the images made with them.",
     ),
     Symptom(
         "old-keywords",
         (r"Keyword arguments \{.{0,200}'(?:from_pt|torch_dtype)'.{0,200}\} are not expected",),
         "This code was written for an older MindOne: the argument is ignored.",
-        "Leave from_pt out and say mindspore_dtype for torch_dtype, or use `batchgen run`.",
+        "Leave from_pt out and use mindspore_dtype for torch_dtype, or run `batchgen run`.",
     ),
     Symptom(
         "tokenizer-missing",
         (r"Can't load tokenizer for",),
-        "The tokenizer is not in the folder, and no hub is within reach.",
+        "The tokenizer is not in the folder, and no hub can be reached.",
         "Fetch the whole model with `batchgen download` and set model.path to its folder.",
     ),
     Symptom(

@@ -2,5 +2,5 @@
 
 hubs      the two hubs, and a folder that mirrors one
 wanted    the files of a model, and the file of an adapter
-download  fetch what is wanted, and check that it came whole
+download  fetch what is wanted, and check that it is complete
 """

@@ -1,4 +1,4 @@
-"""`batchgen download`: fetch what a job needs from a hub, and see that it came whole.
+"""`batchgen download`: fetch what a job needs from a hub, and check that it is complete.
 
 Every file's SHA-256 is compared once with the hub's, and written down beside the files in a
 **receipt**. What has a complete receipt is known to be there without a network. A folder that has
@@ -93,7 +93,7 @@ def _files(wanted: Wanted) -> list[RemoteFile]:
 
 
 def _claim(to: Path, wanted: Wanted) -> None:
-    """Make a folder and mark it as ours, so that what breaks off in it can go on."""
+    """Make a folder and mark it as ours, so that an interrupted download can resume in it."""
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,7 +113,7 @@ def _comparison(wanted: Wanted, files: Sequence[RemoteFile]) -> str:
 def _write_receipt(
     folder: Path, wanted: Wanted, sha256: Mapping[str, str], *, is_complete: bool
 ) -> None:
-    """Write down what came, beside what came from the same place before: a folder may hold more.
+    """Record what was fetched, and keep what was recorded before from the same source.
 
     What is not complete is not added to the patterns of a receipt that is.
     """

@@ -20,7 +20,7 @@ from batchgen.model import weights
 from batchgen.storage.atomic import clear_leftovers, replacement
 
 PATIENCE_S = 24 * 3600
-"""How long one file may take; modelscope's own limit of an hour asks 1.4 MB/s of a network."""
+"""How long one file may take; modelscope's own limit of an hour needs 1.4 MB/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ def _sentence(name: str, variable: str, error: Exception) -> str:
     reason = "no answer in time" if is_late else f"{type(cause).__name__}: {first_line}"
     return (
         f"{name} cannot be fetched: {where}{reason}. "
-        "What has come is kept: start the same command again and it goes on. If the hub is out of "
-        f"reach, take the other one (--from hf, --from modelscope), name a mirror with {variable}, "
-        "or copy the files from another machine with --from FOLDER."
+        "What has come is kept: start the same command again and it goes on. If the hub cannot be "
+        f"reached, take the other one (--from hf, --from modelscope), name a mirror with "
+        f"{variable}, or copy the files from another machine with --from FOLDER."
     )

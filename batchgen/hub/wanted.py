@@ -1,6 +1,7 @@
-"""What `batchgen download` may be asked for: the files of a model, and the file of an adapter.
+"""What `batchgen download` can fetch: the files of a model, and the file of an adapter.
 
-Each knows its place on a hub and on this machine, and what makes it whole; not how it is fetched.
+Each has its place on a hub and on this machine, and a check that it is complete; not how it is
+fetched.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def is_left_alone(model: SdxlModel, source: str) -> bool:
     """Whether a whole model is here that no download made, or that the source has nothing for.
 
     Such a model may be one of the user's own, trained further: nothing is written over it. Raises
-    `ModelError` for a folder or file of the user's that is no whole model of these settings.
+    `ModelError` for a folder or file of the user's that is not a complete model of these settings.
     """
     try:
         files = weights.find(model)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def blank_reason(pixels: NDArray[np.uint8], *, is_finite: bool) -> str | None:
-    """Say why a picture is no picture, or None; `pixels` is RGB, (height, width, 3) uint8."""
+    """Return why a picture counts as blank, or None; `pixels` is RGB, (height, width, 3) uint8."""
     if not is_finite:
         return "the VAE gave NaN or infinity"
     if _has_one_colour(pixels):

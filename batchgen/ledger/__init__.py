@@ -1,16 +1,16 @@
-"""What is committed in a job's folder, and all that is remembered of it.
+"""What is committed in a job's folder: images, failures and what else the ledger records.
 
 schema        the columns of metadata.parquet and failures.parquet
 records       a row as JSON and back, the table's own columns included; the key of an image
-events        what is written down, one event at a time: its kinds and their form on disk
-state         failures, suspects, rungs that worked: what events add up to
+events        what the ledger records, one event at a time, and its form on disk
+state         failures, suspects, rungs that worked: the state that events lead to
 journal       one checksummed line per event
-notes         what a sealed file says of itself
+notes         what a sealed file records about itself
 sources       a journal that was read, a part or metadata.parquet
 contents      journals, parts and metadata.parquet, as they are at one moment
 reader        what is committed, file by file, as one table, or in order in bounded memory
 finished      the set of what is done, as arrays
 writer        the one writer of journals and parts
 compaction    parts merged into metadata.parquet, failures into failures.parquet
-verification  whether a folder is whole, and how to make it whole again
+verification  whether a folder is intact, and its repair
 """

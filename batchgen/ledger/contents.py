@@ -2,7 +2,7 @@
 
 Everything is ordered by a sequence number. A start writes journal N; sealing turns journal N into
 part N and opens journal N+1; compaction merges all up to N into metadata.parquet, which says so.
-What a crash leaves behind of an earlier form is recognised by its number and passed over.
+What a crash leaves behind of an earlier form is recognised by its number and ignored.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def read_contents(folder: JobFolder) -> Contents:
 
 
 def consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
-    """Return what `read` finds in a folder, reading again where files came or went meanwhile.
+    """Return what `read` finds in a folder, reading again where files changed meanwhile.
 
     A running job seals and compacts its files; between two looks rows would be missed or doubled.
 

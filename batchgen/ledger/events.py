@@ -1,4 +1,4 @@
-"""What the ledger writes down, one event at a time: the kinds of events and their form on disk.
+"""What the ledger records, one event at a time: the kinds of events and their form on disk.
 
 On disk an event is a JSON object: the name of its kind under `type`, then its fields under their
 own names, in their order; a field with a default is left out where it has that value. Kinds, names
@@ -30,7 +30,7 @@ class Start:
 
     keys: tuple[Key, ...]
     worker: int = 0
-    """From 0; where there is one worker it is not written down."""
+    """From 0; where there is one worker it is not recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """Images that were committed before this are so no more."""
+    """Images that were committed before this are withdrawn."""
 
     keys: tuple[Key, ...]
 
@@ -74,7 +74,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Images were made, so they are neither failures nor suspects any more.
+    """Images were made, so they are no longer failures or suspects.
 
     Stands in the notes of a part, where no `Done` is.
     """
@@ -122,7 +122,7 @@ def as_json(event: Event) -> dict[str, Any]:
 
 
 def parse(content: dict[str, Any]) -> Event:
-    """Return the event of a JSON object; keys that its kind does not have are passed over.
+    """Return the event of a JSON object; keys that its kind does not have are ignored.
 
     Raises:
         UnknownEvent: A newer version wrote it, or something else than batchgen.

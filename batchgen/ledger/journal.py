@@ -1,7 +1,7 @@
 """The journal: one checksummed line per event, durable when `append` returns.
 
 A line is the CRC-32 of its JSON in 8 hexadecimal digits, a space, the JSON, a newline. A torn or
-damaged line is passed over when reading: what it would have said was never committed.
+damaged line is skipped when reading: its event was never committed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Journal:
             sync_folder(path.parent)
 
     def append(self, event: EventJson, *, durable: bool = True) -> None:
-        """Write one event; where `durable`, it outlives a loss of power once this returns."""
+        """Write one event; where `durable`, it survives a loss of power once this returns."""
         line = encode(event)
         with storage_errors(self.path):
             written = os.write(self._descriptor, line)
@@ -72,6 +72,6 @@ def read_events(path: Path) -> Iterator[EventJson]:
         for number, line in enumerate(file, start=1):
             event = decode(line)
             if event is None:
-                logger.warning("%s, line %d is torn; passed over", path, number)
+                logger.warning("%s, line %d is torn; skipped", path, number)
             else:
                 yield event

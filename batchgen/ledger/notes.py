@@ -1,4 +1,4 @@
-"""What a sealed file says of itself to the ledger, in its key-value metadata."""
+"""What a sealed file records about itself for the ledger, in its key-value metadata."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ UNREADABLE = (
     OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, OverflowError,
     RecursionError,
 )  # fmt: skip
-"""What reading the notes of a sealed file may raise where they are not ours, or damaged."""
+"""What reading the notes of a sealed file may raise where they are foreign or damaged."""
 
 NOTES = b"batchgen.ledger"
-"""Key of what a Parquet file says of itself to the ledger, as JSON."""
+"""Key of what a Parquet file records about itself for the ledger, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataNotes:
-    """What metadata.parquet says of itself to the ledger."""
+    """What metadata.parquet records about itself for the ledger."""
 
     covers: int
     """Sequence number of the last file that was merged into it."""
@@ -50,7 +50,7 @@ class MetadataNotes:
 
 @dataclass(frozen=True, slots=True)
 class PartNotes:
-    """What a part says of itself to the ledger, besides its rows."""
+    """What a part records about itself for the ledger, besides its rows."""
 
     voids: frozenset[Key]
     """What it withdraws from earlier files."""

@@ -71,7 +71,11 @@ METADATA = (
         pa.bool_(),
         "whether the end of prompt, prompt_2 or negative prompt was not seen; null for model=fake",
     ),
-    Column("batch_id", _TEXT, "hash of the make-up of the batch: who was in it, in which place"),
+    Column(
+        "batch_id",
+        _TEXT,
+        "hash of the make-up of the batch: which images were in it, in which order",
+    ),
     Column("batch_position", pa.int32(), "the image's place in its batch, from 0"),
     Column("batch_size", pa.int32(), "images that were denoised together"),
     Column(

@@ -32,11 +32,11 @@ class Unsealed:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing would be lost without it."""
+        """Whether it holds nothing that must be kept."""
         return not (self.rows or self.voids or self.events)
 
     def apply(self, event: Event) -> None:
-        """Take in one event; those of other kinds change nothing here."""
+        """Apply one event; other kinds change nothing here."""
         match event:
             case events.Schema(to_schema):
                 self.schema = to_schema
@@ -55,7 +55,7 @@ class Unsealed:
                 self._land(key_of(failure))
 
     def _land(self, key: Key) -> None:
-        """Take the batch of an image for one that came back."""
+        """Take the batch of an image out of those in flight."""
         self.in_flight = {
             worker: keys for worker, keys in self.in_flight.items() if key not in keys
         }

@@ -1,4 +1,4 @@
-"""What a job remembers besides its images: failures, suspects, and the rungs that worked.
+"""What a ledger records besides its images: failures, suspects, and the rungs that worked.
 
 Applying an event twice changes nothing, so a crash between two steps of the ledger is harmless.
 """
@@ -27,7 +27,7 @@ class Suspect:
 
 @dataclass(slots=True)
 class LedgerState:
-    """What the events of a ledger add up to, besides its rows."""
+    """The state that the events of a ledger lead to, besides its rows."""
 
     failures: dict[Key, Record] = field(default_factory=dict)
     """A row of failures.parquet for each image that failed and was not made since."""
@@ -36,7 +36,7 @@ class LedgerState:
     """Size, as 1024x768, to the rung of the memory ladder that worked for it."""
 
     def apply(self, event: Event) -> None:
-        """Take in one event; those of other kinds change nothing here."""
+        """Apply one event; other kinds change nothing here."""
         match event:
             case events.Done(rows):
                 self._clear(key_of(row) for row in rows)

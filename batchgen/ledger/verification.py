@@ -1,4 +1,4 @@
-"""`batchgen verify`: whether a job's folder is whole, and how to make it whole again."""
+"""`batchgen verify`: whether a job's folder is intact, and its repair."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def verify(folder: JobFolder) -> Findings:
 
 
 def repair(folder: JobFolder) -> Findings:
-    """Put a folder right and return what was wrong with it.
+    """Repair a folder and return what was wrong with it.
 
     Sealed files that do not open, and images without a row, are moved to .batchgen/removed; rows
     without their right image are withdrawn, so that the next start makes them again.

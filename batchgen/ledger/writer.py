@@ -1,7 +1,7 @@
 """The one writer of a job's commits: a journal, sealed into parts as it grows.
 
-Every step may be cut anywhere: `contents` knows each file by its number. Image files are not this
-room's business.
+Every step may be interrupted anywhere: `contents` recognises each file by its number. Image files
+are written elsewhere.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Ledger:
         self._record(events.Reset())
 
     def _record(self, event: Event, *, durable: bool = True) -> None:
-        """Write an event to the journal and take it in; seal the journal when it is long."""
+        """Write an event to the journal and apply it; seal the journal when it is long."""
         with self._lock:
             self._journal.append(events.as_json(event), durable=durable)
             self._unsealed.events += self.state.events_to_keep(event)

@@ -1,4 +1,4 @@
-"""The files of one SDXL: which of them are loaded, and whether all it needs is in them.
+"""The files of one SDXL: which of them are loaded, and whether they are complete.
 
 The layout is diffusers', or one file with all tensors beside a folder that has the rest. Only
 safetensors are loaded: a pickle runs code when it is opened.
@@ -116,8 +116,8 @@ class ModelFiles:
             ) from error
         if wrong:
             raise ModelError(
-                f"{place} is no whole {component}: {_listed(wrong)}. It would be drawn at random. "
-                f"{AGAIN}"
+                f"{place} is not a complete {component}: {_listed(wrong)}. It would be "
+                f"initialised at random. {AGAIN}"
             )
         _refuse_other_types(place, found)
         left = there.keys() - {one.key for one in found.values()}
@@ -148,7 +148,7 @@ class ModelFiles:
         ]
 
     def _refuse_other_vocabulary(self, tokenizer: str, encoder: str) -> None:
-        """A vocabulary is whole if each merge makes a token of it, and the encoder knows them."""
+        """A vocabulary is complete if each merge gives a token of it, and the encoder has all."""
         place = self.folder / tokenizer
         tokens = _parsed(place / "vocab.json")
         lines = (place / "merges.txt").read_text("utf-8").splitlines()
@@ -161,8 +161,8 @@ class ModelFiles:
             or (len(tokens) > BYTE_TOKENS and not merges)
         ):
             raise ModelError(
-                f"{place} is no whole tokenizer: vocab.json has {len(tokens):,} tokens, merges.txt "
-                f"{len(merges):,} lines, and they do not belong together. {AGAIN}"
+                f"{place} is not a complete tokenizer: vocab.json has {len(tokens):,} tokens, "
+                f"merges.txt {len(merges):,} lines, and they do not belong together. {AGAIN}"
             )
         if max(tokens.values()) >= size:
             raise ModelError(
@@ -171,7 +171,7 @@ class ModelFiles:
             )
 
     def _refuse_other_prediction(self, single: Path) -> None:
-        """A file whose model predicts v says so with an empty tensor, by a habit of trainers."""
+        """Training tools mark a file whose model predicts v with an empty tensor `v_pred`."""
         scheduler = self.folder / "scheduler" / OTHERS["scheduler"][0]
         if (
             "v_pred" in stored(single)
@@ -205,7 +205,7 @@ class ModelFiles:
     def _matched(
         self, component: str, config: dict[str, Any], there: dict[str, Stored]
     ) -> tuple[dict[str, Stored], list[str]]:
-        """The model's tensors by its names for them, and what is wrong with the first that fail."""
+        """Return the tensors by the model's names, and what is wrong with the first misfits."""
         found: dict[str, Stored] = {}
         wrong: list[str] = []
         by_name = {shapes.canonical(key): tensor for key, tensor in there.items()}

@@ -1,6 +1,6 @@
 """Names and shapes of SDXL's tensors, derived from the config.json of each component.
 
-Pure, and without mindspore: so a file can be known to be whole before any model is built. The names
+Pure, and without mindspore, so that files can be checked before any model is built. The names
 are those of diffusers 0.35 (`UNet2DConditionModel`, `AutoencoderKL`) and transformers 4.57 (CLIP's
 text models), which mindone 0.5 reads.
 """
@@ -20,7 +20,7 @@ _UNET: dict[str, Any] = {
     "cross_attention_dim": 1280, "use_linear_projection": False, "time_cond_proj_dim": None,
     "addition_embed_type": None,
 }  # fmt: skip
-"""What diffusers takes where a config is silent."""
+"""diffusers' defaults."""
 
 _UNET_FIXED: dict[str, Any] = {
     "mid_block_type": "UNetMidBlock2DCrossAttn", "addition_embed_type": "text_time",
@@ -32,7 +32,7 @@ _UNET_FIXED: dict[str, Any] = {
     "reverse_transformer_layers_per_block": None,
     "mid_block_only_cross_attention": None, "cross_attention_norm": None,
 }  # fmt: skip
-"""What would change the tensors in ways that no SDXL has."""
+"""What every SDXL has; other values would change the tensors."""
 
 _VAE: dict[str, Any] = {
     "in_channels": 3, "out_channels": 3, "block_out_channels": (64,), "layers_per_block": 1,
@@ -44,7 +44,7 @@ _TEXT: dict[str, Any] = {
     "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "projection_dim": 512,
     "num_hidden_layers": 12, "max_position_embeddings": 77,
 }  # fmt: skip
-"""What transformers takes."""
+"""transformers' defaults."""
 
 _OTHER_NAMES = (
     (re.compile(r"\.(gamma|embedding_table)$"), ".weight"),

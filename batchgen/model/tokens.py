@@ -1,8 +1,8 @@
 """How many tokens a prompt has for CLIP's text encoders, without loading a model.
 
 The pipeline counts again with the tokenizer it encodes with (transformers' `CLIPTokenizer`); this
-one has its rules and its files, is a few times faster, and takes no second to import. A test holds
-the two against each other.
+one has its rules and its files, is a few times faster, and is quick to import. A test compares the
+two.
 """
 
 from __future__ import annotations

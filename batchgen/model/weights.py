@@ -1,4 +1,4 @@
-"""Where a model's files are, and what tells one model from another; knows nothing of mindspore."""
+"""Where a model's files are, and what identifies a model; imports no mindspore."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def dtypes(model: ModelConfig, kind: DeviceKind) -> tuple[Dtype, Dtype]:
 
 
 def identity(model: ModelConfig, kind: DeviceKind) -> ModelIdentity:
-    """Tell a model by its contents; hashes the files once, then knows them by their time stamps.
+    """Identify a model by its contents; an unchanged file is hashed once only.
 
     Raises `ModelError` if the files are not here, or not a whole model.
     """
@@ -147,8 +147,8 @@ def locate(model: ModelConfig) -> Path:
 def find(model: ModelConfig) -> ModelFiles:
     """The files of a model: ours, those at `path`, or the first whole ones where hubs put them.
 
-    What `path` names is not checked yet. Raises `ModelError` if there is none; a model in a cache
-    that is not whole says what it lacks.
+    What `path` names is not checked yet. Raises `ModelError` if there is none; for an incomplete
+    model in a cache it names what is missing.
     """
     if isinstance(model, DemoModel):
         return ModelFiles(DEMO_FOLDER)

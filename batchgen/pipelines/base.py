@@ -27,7 +27,7 @@ class Decoding:
 
 
 PLAIN = Decoding()
-"""As the model comes."""
+"""The model's own settings."""
 
 
 NO_ADAPTERS: Mapping[str, Adapter] = MappingProxyType({})
@@ -67,7 +67,7 @@ class Pipeline(Protocol):
 
     `generate` is called with images that agree in steps, size, scheduler, adapters (`lora`) and all
     of guidance (which is on where `guidance_scale > 1`). Each image's noise comes from its own
-    `numpy.random.Generator`, made from its seed, and adapters of one call leave no trace in the
+    `numpy.random.Generator`, made from its seed, and adapters of one call do not affect the
     next, so that an image never depends on what was made before it. Results are on the host and
     every error of the batch has been raised when the call returns. May raise
     `DeviceOutOfMemory`, `DeviceLost`, and anything else for a batch that cannot be made; after an

@@ -1,4 +1,4 @@
-"""A pipeline without a model: pixels from the settings alone, and every fault on demand."""
+"""A pipeline without a model: pixels from the settings alone, and configured faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FakePipeline:
         self._shapes: set[tuple[int, int, int]] = set()
 
     def generate(self, images: Sequence[ImageRequest], decoding: Decoding = PLAIN) -> Generation:
-        """Make the pictures of one batch, or the fault that is asked for."""
+        """Make the pictures of one batch, or raise the configured fault."""
         started = time.perf_counter()
         self._break(images)
         salt = Batch(tuple(images)).batch_id if self._model.batch_sensitive else ""

@@ -35,7 +35,7 @@ class Identity:
     environment: str
     """All else that shapes the files, `Job.environment`, in one hash."""
     adapters: Mapping[str, str] = field(default_factory=dict)
-    """Name -> hash of the file; only that of an adapter it uses is an image's business."""
+    """Name -> hash of the file; an image depends on those of the adapters it uses."""
 
     def marks(self, fingerprint: Hashes) -> Hashes:
         """Return what a finished image must carry to be the one asked for."""
@@ -55,12 +55,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Images that are not made in their batch any more; (row key, image index) to attempts."""
+    """Images that are no longer made in their batch; (row key, image index) to attempts."""
 
     retries: dict[tuple[str, int], int]
     """Failed, killed their process or hung before: made alone, after all others."""
     failed: dict[tuple[str, int], int]
-    """Out of attempts: not made at all, as long as their settings are those that failed."""
+    """Out of attempts: not made at all while their settings are those that failed."""
     fingerprints: dict[tuple[str, int], str]
     """What the failed images were to be."""
 

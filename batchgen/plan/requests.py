@@ -1,4 +1,4 @@
-"""What is asked of a pipeline: a request for an image, and a batch of them."""
+"""What a pipeline is given: a request for an image, and a batch of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchgen.plan.fingerprint import as_hex, text_hash
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One picture to be: a row, an image index, and its resolved settings."""
+    """One picture to make: a row, an image index, and its resolved settings."""
 
     row_key: str
     row_index: int
@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def batch_id(self) -> str:
-        """The make-up of the batch in 16 hexadecimal digits: who is in it, in which place."""
+        """The make-up of the batch, its images in order, in 16 hexadecimal digits."""
         return as_hex(text_hash(",".join(image.fingerprint for image in self.requests)))
 
     @property

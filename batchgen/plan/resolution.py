@@ -1,6 +1,6 @@
 """A run of rows with every setting filled in, and the images it makes, in columns.
 
-Pure: reads rows, asks nothing of disk, device or clock. Rows are resolved here once; whatever cuts
+Pure: no disk, device or clock. Rows are resolved here once; whatever cuts
 batches, compares with what is finished or makes requests works on the columns.
 """
 

@@ -1,4 +1,4 @@
-"""The first pass over a table: every row validated, and held against what is finished."""
+"""The first pass over a table: every row validated, and compared with what is finished."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def scan(
 
 
 def _drained(parts: list[Hashes]) -> Hashes:
-    """Return the parts as one array, giving up each as it is copied: they are the table's size."""
+    """Return the parts as one array, freeing each after it is copied: they are the table's size."""
     joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
     end = len(joined)
     while parts:

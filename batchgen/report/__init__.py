@@ -1,6 +1,6 @@
-"""What a job shows a person; reads the job's files, makes no image.
+"""What people see of a job; reads the job's files, makes no image.
 
-forecast        what `plan` says
+forecast        what `plan` prints
 status          how a job is doing
 summary         what all images of a job have in common, and in what they differ
 lettering       text of any script, cut to its place

@@ -1,4 +1,4 @@
-"""What `plan` says: everything validated and counted, nothing started."""
+"""What `plan` prints: everything validated and counted, nothing started."""
 
 from __future__ import annotations
 

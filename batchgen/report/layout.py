@@ -97,7 +97,7 @@ class Layout:
 
     @property
     def common(self) -> tuple[int, int]:
-        """Where what all images have in common is told."""
+        """Where what all images have in common is written."""
         return _MARGIN, _MARGIN + TITLE.height + _GAP
 
     def prompt_of_row(self, line: int) -> tuple[int, int]:
@@ -115,7 +115,7 @@ class Layout:
         return x, y + self.height + _GAP
 
     def detail(self, line: int, column: int) -> tuple[int, int]:
-        """Return where what sets an image apart is told."""
+        """Return where what sets an image apart is written."""
         x, y = self.prompt(line, column)
         return x, y if self.has_rows else y + PROMPT.height + _GAP // 2
 

@@ -41,6 +41,6 @@ def _state(status: dict[str, Any]) -> str:
     ago = f"last heartbeat {silent_s:.0f} s ago"
     if status["state"] in _AT_WORK:
         if silent_s > _SILENT_S:
-            return f"died while {status['state']}, {ago}; the same command goes on"
+            return f"died while {status['state']}, {ago}; the same command resumes it"
         return f"{status['state']}, process {status['pid']} on {status['host']}, {ago}"
     return f"{status['state']}, {ago}"

@@ -22,7 +22,7 @@ _FORMS = {
     "seed": "seed {}",
     "negative_prompt": "negative: {}",
 }
-"""Settings in the order they are told in, and how."""
+"""Settings in the order they are shown in, and how."""
 
 _COLUMNS = ("file_name", "text", "width", "height", *(_FORMS.keys() - {"size"}))
 """`size` is made here of width and height."""
@@ -80,6 +80,6 @@ def summarise(folder: JobFolder) -> Summary:
 
 
 def _words(row: Mapping[str, Any], names: Iterable[str]) -> str:
-    """Return settings in words; what is null or empty is not told."""
+    """Return settings in words; what is null or empty is left out."""
     told = [name for name in names if row[name] not in (None, "")]
     return ", ".join(_FORMS[name].format(row[name]) for name in told)

@@ -1,4 +1,4 @@
-"""What becomes of pictures and charges: image files, rows, entries of the ledger."""
+"""Pictures and charges to image files, rows and events of the ledger."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from batchgen.storage.atomic import storage_errors
 
 
 class Commits:
-    """Saves pictures and puts them, and failures, on record; decides nothing about failures.
+    """Saves pictures and records them and failures; decides nothing about failures.
 
-    `attempt` tells which try of an image came out.
+    `attempt` returns which attempt of an image succeeded.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Commits:
         self._check_space(len(saved))
 
     def record(self, charges: Iterable[Charge]) -> None:
-        """Put failures on record."""
+        """Record failures."""
         for charge in charges:
             failed = charge.failed
             self._ledger.fail(

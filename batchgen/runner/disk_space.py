@@ -38,5 +38,5 @@ def refuse_if_full(folder: JobFolder, config: JobConfig, n_images: int) -> None:
         raise StorageError(
             f"{place}: {n_images:,} images need about {needed:,} bytes and {free:,} are free. "
             "Make room, choose another output_root=, or a smaller format such as images=webp; "
-            "the same command goes on."
+            "the same command resumes it."
         )

@@ -1,6 +1,6 @@
-"""What a failure costs: held back, charged, tried again, or the end of the job.
+"""What follows from a failure: it is held back, charged, retried, or the job stops.
 
-Knows no pipeline, no disk and no ledger: failures and successes go in, charges to record come out.
+No pipeline, disk or ledger: failures and successes go in, charges to record come out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Charge:
     attempt: int
     """Which try of the image failed, from 1, earlier starts included."""
     is_final: bool
-    """Whether no tries are left."""
+    """Whether no attempts are left."""
 
 
 class Failures:
@@ -49,13 +49,13 @@ class Failures:
         is_working: Callable[[Settings], bool],
         log: Path,
     ) -> None:
-        """Begin with what earlier starts know.
+        """Begin with what earlier starts recorded.
 
         Args:
             retry: The limits.
             attempts: Tries that each image had before, for those that failed.
-            is_working: Makes a test picture with the settings of a failed image and says whether it
-                came out; called where failures are to be charged and no picture came out so far.
+            is_working: Makes a test picture with the settings of a failed image; returns whether it
+                succeeded. Called before failures are charged while no picture succeeded so far.
             log: Where messages tell the user to look.
         """
         self._retry = retry
@@ -72,15 +72,15 @@ class Failures:
         return self._attempts.get(key, 0) + 1
 
     def succeeded(self) -> list[Charge]:
-        """Take in a picture: the device works, so what was held back is charged."""
+        """Note a picture: the device works, so failures held back are charged."""
         self._has_success = True
         return self._released()
 
     def failed(self, failed: Failed) -> list[Charge]:
-        """Take in a failure and return what is charged now.
+        """Note a failure and return what is charged now.
 
         Raises:
-            CircuitOpen: Failures ran on; none of them is charged.
+            CircuitOpen: Too many rows failed one after another; none of them is charged.
         """
         logger.warning("row %d failed: %s", failed.request.row_index, failed.message)
         is_retry = failed.request.key in self._attempts
@@ -90,7 +90,7 @@ class Failures:
         n_rows = self._n_rows_held()
         if n_rows < self._retry.max_consecutive_failures:
             return []
-        # Rows that failed before fail again for reasons of their own; that says nothing yet.
+        # Rows that failed before are expected to fail again; that is no sign of a broken device.
         if not is_retry:
             self._open(n_rows)
         return self.settled()
@@ -98,11 +98,11 @@ class Failures:
     def settled(self) -> list[Charge]:
         """Return the charges for what is held back, at the end of a pass over the batches.
 
-        Where no picture came out so far, a test picture is made first. Out of memory is the answer
-        of a device that works.
+        Where no picture was made so far, a test picture is made first. A device that reports out of
+        memory works.
 
         Raises:
-            CircuitOpen: The test picture did not come out, either.
+            CircuitOpen: The test picture failed as well.
         """
         is_clear = all(isinstance(held.error, DeviceOutOfMemory) for held in self._held)
         if not self._has_success and not is_clear:
@@ -121,19 +121,19 @@ class Failures:
         return self.charge(Failed(request, died, 1))
 
     def charge(self, failed: Failed) -> Charge:
-        """Charge a failure to its image, whatever the device does; safe in any thread."""
+        """Charge a failure to its image; may be called from any thread."""
         with self._lock:
             attempt = self.attempt(failed.request.key)
             self._attempts[failed.request.key] = attempt
         return Charge(failed, attempt, is_final=attempt >= self._retry.max_attempts)
 
     def to_try_again(self) -> list[ImageRequest]:
-        """Return the images that failed in this start and have tries left; each is told once."""
+        """Return the images that failed in this start and have attempts left, each once."""
         again, self._again = self._again, []
         return again
 
     def _released(self) -> list[Charge]:
-        """Charge the failures held back, and note the images for another try."""
+        """Charge the failures held back, and note the images for another attempt."""
         held, self._held = self._held, []
         charges = []
         for failed in held:
@@ -150,7 +150,7 @@ class Failures:
         """Stop the job without charging any image."""
         last, self._held = self._held[-1], []
         raise CircuitOpen(
-            f"{n_rows} rows in a run failed, the last, row {last.request.row_index}, with "
+            f"{n_rows} rows failed one after another, the last, row {last.request.row_index}, with "
             f"{type(last.error).__name__}: {last.error}. Look at the device and at "
             f"{self._log}; no row is charged with it."
         ) from last.error

@@ -1,4 +1,4 @@
-"""A job before it runs: what it is, whether it is finished, what is left, what has changed.
+"""A job before it runs: its identity, whether it is finished, what is left, what has changed.
 
 Reads only; the runner writes. `import mindspore` never happens here.
 """
@@ -95,7 +95,7 @@ class Job:
 
     @cached_property
     def same_environments(self) -> frozenset[str]:
-        """The hashes of this folder's environments that no picture tells from the one of now."""
+        """This folder's environments, as hashes, that give the same pictures as the present one."""
         known = (self.folder.identity() or {}).get("environments", {})
         now = as_read(comparable(self.environment))
         return frozenset(
@@ -145,7 +145,7 @@ class Job:
         }
 
     def finished_stamp(self, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
-        """Return what must be as it was for a finished job to need no second look."""
+        """Return what must be unchanged for a finished job to be known as finished at once."""
         path = Path(self.config.table).resolve()
         return {
             "identity": self.description,
@@ -186,7 +186,7 @@ class Job:
         return consistently(self.folder, read)
 
     def scan(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
-        """Read the whole table and hold it against what is committed."""
+        """Read the whole table and compare it with what is committed."""
         return scan(table, self.config, self.identity, finished, set_aside(state, self.config))
 
     def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
@@ -234,14 +234,14 @@ class Job:
 
 
 def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of an environment, or of a whole identity, pictures may depend on."""
+    """Return the part of an environment, or of a whole identity, that pictures may depend on."""
     versions = environment.get("versions", {})
     compared = {name: versions[name] for name in _COMPARED if name in versions}
     return {**environment, "versions": compared}
 
 
 def as_read(content: Any) -> Any:
-    """Return what JSON makes of a value on its way through a file."""
+    """Return a value as it is after a round trip through JSON."""
     return json.loads(json.dumps(content))
 
 
@@ -271,7 +271,7 @@ def resolved_device(config: JobConfig) -> DeviceKind:
 
 
 def set_aside(state: LedgerState, config: JobConfig) -> SetAside:
-    """Return which images are not made in their batch any more, after what is known of them."""
+    """Return which images are no longer made in their batch, from the recorded failures."""
     if config.retry.failed:
         return SetAside({}, {}, {})
     attempts = {key: failure["attempt"] for key, failure in state.failures.items()}

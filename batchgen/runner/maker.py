@@ -1,6 +1,6 @@
 """One batch through the pipeline: memory ladder, splitting, a second try for blank pictures.
 
-The only place that catches everything: what a device can raise has no end.
+The only place that catches every exception: a device may raise anything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A picture, and the call it came from."""
+    """A picture, and the call that made it."""
 
     request: ImageRequest
     position: int
@@ -73,9 +73,9 @@ class Failed:
 
 
 class Maker:
-    """Turns batches into pictures or failures; remembers the rung that works for a size.
+    """Turns batches into pictures or failures; keeps the rung that works for a size.
 
-    `is_tiled` says of a width and a height whether it is decoded in tiles even on the lowest rung.
+    `is_tiled` returns whether a width and height are decoded in tiles even on the lowest rung.
     `on_rung` is called with a rung that worked after the one below did not. `around` is entered
     with the images of each call of the pipeline, and left when the call is over.
     """

@@ -1,4 +1,4 @@
-"""The memory ladder: what to give up, in which order, when the device has no room."""
+"""The memory ladder: what is reduced, in which order, when the device is out of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchgen.pipelines.base import Decoding
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """How a batch is made: each step up costs a little and needs less memory."""
+    """How a batch is made: each rung up is slower and needs less memory."""
 
     slicing: bool = False
     """The VAE decodes one image at a time."""
@@ -29,7 +29,7 @@ class Rung:
         return None
 
     def decoding(self, *, float32: bool = False) -> Decoding:
-        """Return what the pipeline is told."""
+        """Return the decoding options for the pipeline."""
         return Decoding(slicing=self.slicing, tiling=self.tiling, float32=float32)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, a line now and then elsewhere, and status.json."""
+"""Progress of a job: a bar on a terminal, a line now and then elsewhere, and status.json."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINE_S = 30.0
 
 
 class Progress:
-    """Counts what is done and failed; a thread of its own tells the terminal and status.json."""
+    """Counts what is done and failed; a thread updates the terminal and status.json."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Progress:
 
     @contextmanager
     def started(self, beat: Callable[[], None]) -> Iterator[None]:
-        """Tell until the `with` block ends; `beat` is called with every heartbeat."""
+        """Report until the `with` block ends; `beat` is called with every heartbeat."""
         self.write()
         thread = threading.Thread(
-            target=self._keep_telling, args=(beat,), name="heartbeat", daemon=True
+            target=self._keep_reporting, args=(beat,), name="heartbeat", daemon=True
         )
         thread.start()
         try:
@@ -90,7 +90,7 @@ class Progress:
         return max(self._n_images - self._n_done - self.n_failed, 0)
 
     def done(self, keys: Collection[Key]) -> None:
-        """Count images that were committed; one that had failed before has not any more."""
+        """Count images that were committed; they no longer count as failed."""
         with self._lock:
             self._n_done += len(keys)
             for key in keys:
@@ -109,7 +109,7 @@ class Progress:
             self._n_warm_up += n_images
 
     def enter(self, state: str) -> None:
-        """Say what the job is doing now: running, stopping, finished, stopped, broken."""
+        """Set the state: running, stopping, finished, stopped, broken."""
         self._state = state
         if state == "running":
             self._load_s = time.time() - self._started
@@ -150,13 +150,13 @@ class Progress:
             n_made, seconds = n_steady, seconds - (self._load_s or 0.0) - self._warm_up_s
         return max(n_made, 0) / max(seconds, 1e-9)
 
-    def _keep_telling(self, beat: Callable[[], None]) -> None:
+    def _keep_reporting(self, beat: Callable[[], None]) -> None:
         last_line = time.monotonic()
         while not self._over.wait(HEARTBEAT_S):
             try:
                 self.write()
                 beat()
-            except StorageError as error:  # the job's own next write meets it too, and stops
+            except StorageError as error:  # the job's own next write raises it too, and stops
                 logger.warning("no heartbeat: %s", error)
             if self._bar.disable and time.monotonic() - last_line >= LINE_S:
                 last_line = time.monotonic()

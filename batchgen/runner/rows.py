@@ -1,4 +1,4 @@
-"""What is committed of an image: its row of the metadata, or of the failures."""
+"""The row of an image in the metadata, or in the failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchgen.runner.maker import Failed, Made
 
 
 def image_record(made: Made, saved: Saved, of_job: Record) -> Record:
-    """Return the row of a finished image; `of_job` brings what only the job knows."""
+    """Return the row of a finished image; `of_job` holds the columns that only the job knows."""
     call = made.call
     return {
         **_settings(made.request),

@@ -1,7 +1,7 @@
-"""One start of a job: lock, scan, refuse or go; then the worker, and the folder is compacted.
+"""One start of a job: lock, scan, checks, the worker, compaction.
 
 The order of writing is what makes a resume right: start in the journal, image files on disk,
-commit in the journal, parts, metadata.parquet. Whatever is cut off in between is made again.
+commit in the journal, parts, metadata.parquet. Whatever is interrupted in between is made again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class PipelineCache:
         return self._pipeline
 
     def close(self) -> None:
-        """Let go of the pipeline."""
+        """Close the pipeline, if one is loaded."""
         if self._pipeline is not None:
             self._pipeline.close()
         self._pipeline = None
@@ -154,7 +154,7 @@ class _Start:
         )
 
     def run(self, cache: PipelineCache, stop: Stop) -> JobResult:
-        """Make what is pending, put the folder in order, and say how it ended."""
+        """Make what is pending, compact the folder, and return how it ended."""
         error: BatchgenError | None = None
         try:
             stop.on_leaving = self._lock.clear
@@ -196,7 +196,7 @@ class _Start:
             worker.work(todo, self._aside, replaces=replaces)
 
     def _leave(self, error: BatchgenError | None, stop: Stop) -> JobResult:
-        """Seal and compact what there is, and sum up."""
+        """Seal and compact the ledger, and return the result."""
         try:
             self._progress.enter("stopping")
             self._ledger.close()
@@ -218,7 +218,7 @@ class _Start:
             exit_code, message = error.exit_code, str(error)
         elif self._progress.n_left:
             exit_code = ExitCode.stopped
-            message = f"stopped by {stop.reason}; the same command goes on"
+            message = f"stopped by {stop.reason}; the same command resumes it"
         elif n_failed:
             exit_code = ExitCode.not_all_well
             message = (
@@ -250,7 +250,7 @@ class _Start:
 
 @contextmanager
 def _crash_note(path: Path) -> Iterator[None]:
-    """Leave the stack of a fatal signal in a file; no file stays when the block ends."""
+    """Write the stack of a fatal signal to a file, which is deleted when the block ends."""
     was_enabled = faulthandler.is_enabled()
     with storage_errors(path):
         note = path.open("w")

@@ -1,4 +1,4 @@
-"""When to stop although there is work left: signals, the clock, a device that hangs."""
+"""Reasons to stop while there is work left: signals, the clock, a device that hangs."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class Stop:
 
 
 class Watchdog:
-    """Ends the process when a batch takes too long: a stuck native call knows no other end.
+    """Ends the process when a batch takes too long: a native call cannot be interrupted.
 
-    `on_hang` is called first, from the watchdog's thread, to put on record what hung.
+    `on_hang` is called first, from the watchdog's thread, to record what hung.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The loop over batches: make each, pass the outcomes on, and try again what failed."""
+"""The loop over batches: make each, record the outcomes, and retry what failed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Item = TypeVar("_Item")
 
 
 class Worker:
-    """Makes batches with one pipeline, until all are made or the job is told to stop."""
+    """Makes batches with one pipeline, until all are made or a stop is requested."""
 
     def __init__(
         self, job: Job, ledger: Ledger, progress: Progress, stop: Stop, pipeline: Pipeline
@@ -56,11 +56,11 @@ class Worker:
 
         Args:
             todo: What is to be made.
-            aside: What earlier starts know of images that failed.
+            aside: Images that failed in earlier starts.
             replaces: Whether images are withdrawn from the ledger before they are made again.
 
         Raises:
-            CircuitOpen: Failures ran on, or the device is lost.
+            CircuitOpen: Too many rows failed one after another, or the device is lost.
             Stopped: The disk is full, or the table changed.
         """
         retry, folder = self._job.config.retry, self._job.folder
@@ -118,7 +118,7 @@ class Worker:
             _record(charges, commits, saver, made)
 
     def _note_warm_up(self, made: Sequence[Made]) -> None:
-        """Tell of calls that were the first of their shape: their time says little of the rest."""
+        """Log calls that were the first of their shape, and leave them out of the rate."""
         for call in {
             id(one.call): one.call for one in made if one.call.generation.warm_up
         }.values():
@@ -131,7 +131,7 @@ class Worker:
             self._progress.warmed_up(seconds, len(call.batch.pending))
 
     def _is_working(self, settings: Settings) -> bool:
-        """Make a test picture with the settings of a failed image, and say whether it came out."""
+        """Make a test picture with the settings of a failed image; return whether it succeeded."""
         settings = replace(settings, prompt="a photo", seed=0)
         image = ImageRequest("", -1, 0, settings, "0" * 16, 0, True, {})
         outcomes = self._maker.make(Batch((image,)))
@@ -139,7 +139,7 @@ class Worker:
 
     @contextmanager
     def _around(self, batch: Sequence[ImageRequest]) -> Iterator[None]:
-        """Put on record what is being made, and watch the clock, for one call of the pipeline."""
+        """Record what is being made, and watch the time, for one call of the pipeline."""
         self._in_flight = [image.key for image in batch]
         self._ledger.start(self._in_flight)
         with self._watchdog.watching():
@@ -155,5 +155,5 @@ class Worker:
 def _record(
     charges: Sequence[Charge], commits: Commits, saver: Saver, made: Sequence[Made] = ()
 ) -> None:
-    """Commit pictures, then put charges on record, in the order of the committing thread."""
+    """Commit pictures, then record charges, in the committing thread."""
     saver.submit(list(made), then=partial(commits.record, charges) if charges else None)

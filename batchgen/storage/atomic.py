@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all, and saying why when they cannot be."""
+"""Writing files so that they appear complete or not at all, and errors that say why one cannot."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opening_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` on the way into a folder into a `FolderError`: trying again is no cure.
+    """Turn an `OSError` on opening a folder into a `FolderError`: a retry would not help.
 
-    A full or failing disk is a `StorageError` here, too.
+    A full or failing disk is a `StorageError` here as well.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def opening_errors(path: Path) -> Iterator[None]:
             raise StorageError(_cause(path, error)) from error
         raise FolderError(
             f"{path} cannot be written: {error.strerror}. "
-            "Choose another output_root= or mend the permissions."
+            "Choose another output_root= or correct the permissions."
         ) from error
 
 
@@ -60,7 +60,7 @@ def _cause(path: Path, error: OSError) -> str:
         )
     return (
         f"{path}: {error.strerror or error}. What is committed is safe: "
-        "mend the file system and start the same command again."
+        "repair the file system and start the same command again."
     )
 
 
@@ -74,10 +74,10 @@ def existing_parent(path: Path) -> Path:
 
 @contextmanager
 def replacement(path: Path) -> Iterator[Path]:
-    """Give a hidden name beside `path` that takes its place when the block ends well, or is gone.
+    """Yield a hidden name beside `path`; its file replaces `path` when the block succeeds.
 
-    No other writer has the same: it holds the process and random digits. What a killed process
-    leaves is cleared by `clear_leftovers`.
+    Where the block fails it is deleted. The name holds the process and random digits, so no other
+    writer has it; what a killed process leaves is deleted by `clear_leftovers`.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_DRAFT}")
     try:
@@ -90,7 +90,7 @@ def replacement(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write that appears at `path` whole, when the block ends well, or not at all.
+    """Yield a binary file that appears at `path` complete when the block succeeds, or not at all.
 
     Written under a hidden name, synced, renamed; the folder is synced too. Readers see the old file
     or the new one. Raises `StorageError`, and leaves no debris.
@@ -132,7 +132,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder outlive a loss of power."""
+    """Make renames inside a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

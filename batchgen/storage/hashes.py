@@ -1,4 +1,4 @@
-"""SHA-256 of large files, computed once and then known by their time stamps."""
+"""SHA-256 of large files, computed once and then recognised by size, time and inode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def hashes(files: Sequence[Path], stamps: Path) -> list[str]:
     """SHA-256 of each file; those whose size, time and inode are as in `stamps` are not read.
 
-    `stamps` is a JSON file of earlier answers, replaced in one step; a damaged one is made anew.
+    `stamps` is a JSON file of earlier answers, replaced in one step; a damaged one is rebuilt.
     """
     known = _stamps(stamps)
     answers, is_new = [], False
@@ -56,7 +56,7 @@ def _stamps(file: Path) -> dict[str, list[Any]]:
 
 
 def _write(file: Path, text: str) -> None:
-    """Replace a file in one step; what cannot be kept is only slow, so it is no error."""
+    """Replace a file in one step; a failure only costs time at the next start, so it is logged."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, text.encode())

@@ -4,7 +4,7 @@
 it is asked to. Nothing is inferred: text is read as text, and only the columns of `SETTINGS` are
 cast, each cell checked.
 
-raw           what every format gives, and how a culprit is shown
+raw           what every format yields, and how a bad value is shown
 text          decoding, and text files cut into chunks
 delimited     .csv, .tsv
 lines         .jsonl, .ndjson, .txt

@@ -54,7 +54,7 @@ class Table:
         self.carried = pa.schema([])
         """The further columns; of JSON Lines, those met so far: all after one full pass."""
         self.notes: list[str] = []
-        """Sentences that `plan` and `run` show as warnings."""
+        """Sentences that `plan` and `run` print as warnings."""
         self._reading = reading
         self._source = source
         self._schema = pa.schema([])
@@ -63,8 +63,8 @@ class Table:
     def chunks(self, first_row: int = 0, chunk_rows: int = 16384) -> Iterator[Rows]:
         """Yield the rows from index `first_row` on, at most `chunk_rows` at a time.
 
-        May be called any number of times. Raises TableError for the first cell or row that will
-        not do, and for a table without rows; TableChanged where the file is not what it was when
+        May be called any number of times. Raises TableError for the first cell or row that is
+        not valid, and for a table without rows; TableChanged where the file is not what it was when
         it was opened.
         """
         if first_row < 0 or chunk_rows < 1:
@@ -89,7 +89,7 @@ class Table:
             raise TableError(f"{self.path} has no rows. Write a row for each prompt.")
 
     def _learned(self) -> Casting:
-        """Take in the columns known by now; a setting that has its column keeps it."""
+        """Match the columns known by now to settings; a setting that has its column keeps it."""
         self._schema = schema = self._source.schema
         used = matched(schema.names, self._reading.columns, self.path)
         for setting, column in self.columns_used.items():

@@ -1,4 +1,4 @@
-"""What every file format gives: batches of the table's own columns, not yet typed as settings."""
+"""What every file format yields: batches of the table's own columns, not yet typed as settings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Cells to typed settings, a column at a time; a bad cell is named with row, column and value.
 
-The way of a good column is Arrow's own. Python looks at single cells only where a chunk's column
-is not all plain digits, and then at each distinct one once.
+Arrow casts valid columns. Python looks at cells only where a chunk's column is not all plain
+digits, and then at each distinct one once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Casting:
     columns_used: dict[str, str]
     max_prompt_chars: int
     has_quotes: bool
-    """Whether an overlong prompt may come of a quote that was not closed."""
+    """Whether an overlong prompt may be the result of a quote that was not closed."""
 
     def settings(self, raw: RawRows) -> pa.RecordBatch:
         """Return one column per setting, null where the table says nothing; raises TableError."""
@@ -94,7 +94,7 @@ class Casting:
         )
 
     def _by_value(self, name: str, column: Any, raw: RawRows) -> Any:
-        """Cast each distinct text of a column; raise for the first that will not do."""
+        """Cast each distinct text of a column; raise for the first that is not valid."""
         texts = self._as_text(name, column, raw)
         coded = _without_blanks(texts).dictionary_encode()
         values = []
@@ -149,7 +149,7 @@ def _without_blanks(texts: Any) -> Any:
 
 
 def _plain_numbers(name: str, column: Any) -> Any | None:
-    """Return a column of good numbers as its setting's type, or None where that takes a look."""
+    """Return a column of valid numbers as its setting's type, or None where cells need a look."""
     kind = column.type
     if pa.types.is_string(kind) and SETTINGS[name] == pa.int64():
         # Arrow reads 0x1F as a number; we do not.

@@ -95,7 +95,7 @@ def test_a_model_without_layers_takes_any_lora_but_nothing_else(tmp_path: Path) 
     """The fake model has no architecture; a file that is no LoRA is refused there too."""
     check([Adapter("pixel", write_lora(tmp_path / "a.safetensors"), "0" * 16)], FakeModel())
     (tmp_path / "b.safetensors").write_bytes(b"not one")
-    with pytest.raises(ModelError, match=r"b\.safetensors is no whole safetensors file"):
+    with pytest.raises(ModelError, match=r"b\.safetensors is not a complete safetensors file"):
         check([Adapter("pixel", tmp_path / "b.safetensors", "0" * 16)], FakeModel())
 
 

@@ -104,7 +104,7 @@ def test_what_is_no_plain_lora_is_refused(
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """Empty, a pointer, a pickle, noise."""
     (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(ModelError, match=r"a\.safetensors is no whole safetensors file"):
+    with pytest.raises(ModelError, match=r"a\.safetensors is not a complete safetensors file"):
         LoraFile(tmp_path / "a.safetensors")
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     """The header promises more than there is."""
     file = write_lora(tmp_path / "a.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="no whole safetensors file"):
+    with pytest.raises(ModelError, match="not a complete safetensors file"):
         LoraFile(file)
 
 

@@ -1,4 +1,4 @@
-"""What LoRA files call the layers of a model."""
+"""The names of a model's layers in LoRA files."""
 
 from __future__ import annotations
 

@@ -81,14 +81,14 @@ def test_a_run_of_failures_ends_with_4(capsys: pytest.CaptureFixture[str]) -> No
     """The circuit breaker stops the job."""
     code = main([*RUN, "model.fail_rows=[0,1,2]", "retry.max_consecutive_failures=2"])
     assert code == 4
-    assert "2 rows in a run failed" in capsys.readouterr().out
+    assert "2 rows failed one after another" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("workplace")
 def test_a_job_stopped_early_ends_with_75_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     """Here by the clock; the same command finishes it."""
     assert main([*RUN, "stop.max_hours=0"]) == 75
-    assert "stop.max_hours is over; the same command goes on" in capsys.readouterr().out
+    assert "stop.max_hours is over; the same command resumes it" in capsys.readouterr().out
     assert main(RUN) == 0
 
 

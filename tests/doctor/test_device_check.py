@@ -167,7 +167,7 @@ def test_a_probe_that_hangs_is_killed_with_its_children() -> None:
 
 def test_a_probe_that_ends_without_a_word_is_a_failure() -> None:
     """Not all stages were passed, so not all is well."""
-    assert failure(answer(python(""), 60)).finding == "it ended without a word"
+    assert failure(answer(python(""), 60)).finding == "it ended without a message"
 
 
 def test_the_device_s_own_error_is_named_and_cured() -> None:

@@ -96,7 +96,7 @@ def test_wrong_content_is_refused_with_the_file(hub: HubServer) -> None:
 def test_file_that_is_no_lora_is_refused(hub: HubServer) -> None:
     """Whole as it came."""
     (hub.folder / FOUR).write_bytes(b"not one")
-    with pytest.raises(ModelError, match=r"four\.safetensors is no whole safetensors file"):
+    with pytest.raises(ModelError, match=r"four\.safetensors is not a complete safetensors file"):
         fetched()
 
 

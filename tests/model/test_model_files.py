@@ -28,11 +28,11 @@ def unet(files: ModelFiles) -> Path:
 
 @pytest.mark.parametrize("component", CONFIGS)
 def test_missing_tensor_is_named_with_its_file(files: ModelFiles, component: str) -> None:
-    """Left out, it would be drawn at random and nobody told."""
+    """Left out, it would be initialised at random, silently."""
     file = weight_file(files.folder, component)
     name = min(load_file(file))
     change(file, **{name: None})
-    with pytest.raises(ModelError, match=rf"{component}: {name} is missing\. It would be drawn"):
+    with pytest.raises(ModelError, match=rf"{component}: {name} is missing\. It would be initialised"):
         files.check()
 
 
@@ -128,7 +128,7 @@ def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) 
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("vocab.json", "{}", "no whole tokenizer: vocab.json has 0 tokens"),
+        ("vocab.json", "{}", "not a complete tokenizer: vocab.json has 0 tokens"),
         ("merges.txt", "#version: 0.2\nr e\n", "merges.txt 1 lines"),
         ("vocab.json", json.dumps({f"t{n}": n for n in range(600)}), "600 tokens"),
     ],

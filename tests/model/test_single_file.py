@@ -97,7 +97,9 @@ def test_model_that_predicts_v_needs_a_scheduler_that_knows(files: ModelFiles) -
 def test_missing_tensor_is_refused(files: ModelFiles, key: str) -> None:
     """In each of the components, under diffusers' name for it."""
     change(single_of(files), **{key: None})
-    with pytest.raises(ModelError, match=r"sd_xl_base_1\.0\.safetensors is no whole .* is missing"):
+    with pytest.raises(
+        ModelError, match=r"sd_xl_base_1\.0\.safetensors is not a complete .* is missing"
+    ):
         files.check()
 
 

@@ -52,7 +52,7 @@ def test_a_job_without_a_heartbeat_has_died(
         json.dumps({**status, "state": "running", "heartbeat": hour_ago.isoformat()})
     )
     (line,) = status_lines(folder.root)
-    assert "died while running, last heartbeat 3600 s ago; the same command goes on" in line
+    assert "died while running, last heartbeat 3600 s ago; the same command resumes it" in line
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"state": 5}', '{"heartbeat": "x"}'])

@@ -78,7 +78,9 @@ def test_a_run_of_failures_opens_the_circuit_and_charges_nobody() -> None:
     failures = Device().failures()
     for row in (0, 1):
         failures.failed(failed(row))
-    with pytest.raises(CircuitOpen, match=r"3 rows in a run .* row 2, with ImageError.*log\.txt"):
+    with pytest.raises(
+        CircuitOpen, match=r"3 rows failed one after another.* row 2, with ImageError.*log\.txt"
+    ):
         failures.failed(failed(2))
     assert failures.settled() == []
     assert failures.attempt(image_of(0).key) == 1

@@ -447,7 +447,7 @@ def test_full_disk_is_found_before_the_start(
 def test_disk_that_fills_up_is_found_at_the_next_part(
     prompts: WritePrompts, run_job: RunJob, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is committed stays, and the same command goes on."""
+    """What is committed stays, and the same command resumes it."""
     prompts(8)
     monkeypatch.setattr(commits, "PART_ROWS", 2)
     free = shutil.disk_usage("/")._replace(free=1000)

@@ -68,7 +68,7 @@ def test_signalled_job_finishes_its_batch_and_can_go_on(
     wait_until(lambda: list(folder.root.glob("images/*/*.png")))
     started.send(signal.SIGTERM)
     assert started.exit_code() == 75
-    assert "stopped by SIGTERM; the same command goes on" in started.said
+    assert "stopped by SIGTERM; the same command resumes it" in started.said
     assert [s.path for s in read_contents(folder).sources] == [folder.metadata]
     assert read_contents(folder).sources[0].n_rows in (4, 8)
     assert start("batch_size=4").exit_code() == 0

@@ -195,7 +195,7 @@ def test_run_of_failures_opens_the_circuit_and_costs_no_attempt(
     broken = FakeModel(fail_rows=list(range(2, 12)))
     result = run_job(model=broken, retry={"max_consecutive_failures": 5})
     assert (result.exit_code, result.n_done, result.n_failed) == (4, 2, 0)
-    assert "5 rows in a run failed, the last, row 6, with ImageError" in result.message
+    assert "5 rows failed one after another, the last, row 6, with ImageError" in result.message
     assert str(folder.log) in result.message
     assert failures(folder) == []
     assert read_contents(folder).state.failures == {}

@@ -1,7 +1,7 @@
 """SDXL through `mindone.diffusers`; the only user of mindspore, mindone and transformers.
 
 cpu_kernels  stand-ins for operators that have no CPU kernel
-machine      the device: start it, wait for it, ask what memory it used
+machine      the device: starting it, waiting for it, its memory
 loading      the files of a model into its parameters
 lora_layers  adapters on a loaded model
 prompts      prompts to embeddings

@@ -1,4 +1,4 @@
-"""Load an SDXL pipeline from its files, each tensor into its parameter, with none left over."""
+"""Load an SDXL pipeline from its files, each tensor into its parameter."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from batchgen.pipelines.mindspore.machine import Machine
 def loaded(machine: Machine, files: ModelFiles, dtypes: tuple[Dtype, Dtype]) -> Any:
     """The pipeline of files that `ModelFiles.check` has found whole; `dtypes` as in the identity.
 
-    Tensors are read here, one after another, and every parameter must get its own: mindone's way
-    takes a missing one for a reason to draw it at random, keeps a component twice in memory while
-    it loads, and does not look whether shards hold what their index says.
+    Tensors are read here, one after another, and every parameter must get its own: mindone's
+    loader initialises a missing one at random, holds a component twice in memory while it loads,
+    and does not check that shards hold what their index lists.
 
     Raises `ModelError` for files that do not fill the model.
     """
@@ -108,10 +108,10 @@ def _refusal(error: Exception, files: ModelFiles) -> ModelError | DeviceError:
 
 @functools.cache
 def import_mindone() -> None:
-    """Import mindone, which takes seconds, without what it and transformers have to say.
+    """Import mindone, which takes seconds, without the messages that it and transformers print.
 
-    They advise of libraries that are not needed here, print on import, draw progress bars, and
-    repeat in their own words what batchgen reports itself.
+    They advise installing libraries that are not needed here, print on import, draw progress bars,
+    and repeat what batchgen reports itself.
     """
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     with _quiet(), warnings.catch_warnings():

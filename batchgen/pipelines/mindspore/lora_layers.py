@@ -40,7 +40,7 @@ class Adapters:
         """The part that changes the text encoders; kept embeddings are valid for that part only."""
 
     def use(self, text: str) -> None:
-        """Make the model one with the adapters of a canonical text, and with no others."""
+        """Switch on the adapters of a canonical text, and all others off."""
         if text == self._in_use:
             return
         self._in_use = None  # what is on is not known until all of it is set
@@ -61,7 +61,7 @@ class Adapters:
         return any(layer.component != "unet" for layer in self._layers[name])
 
     def _load(self, name: str) -> None:
-        """Put an adapter's branches beside the layers it is for; raises `ModelError`."""
+        """Add an adapter's branches to the layers it changes; raises `ModelError`."""
         key, adapter = f"{_PREFIX}{name}", self._adapters[name]
         by_component: dict[str, list[Layer]] = defaultdict(list)
         for layer in self._layers[name]:

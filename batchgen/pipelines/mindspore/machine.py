@@ -1,4 +1,4 @@
-"""The device a pipeline runs on: start it, wait for it, ask what memory it used."""
+"""The device a pipeline runs on: starting it, waiting for it, its memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batchgen.faults.diagnosis import one_line, with_cure
 logger = logging.getLogger(__name__)
 
 STRAGGLERS = 8
-"""How often a failed batch is asked for more errors: on 2.7.1 up to six came one after another."""
+"""How many further errors of a failed batch are collected: 2.7.1 raised up to six in turn."""
 
 
 class Machine:
@@ -79,7 +79,7 @@ class Machine:
             self.ms.runtime.synchronize()
 
     def stragglers(self) -> list[Exception]:
-        """The errors still on their way after a failure, taken out before the next batch.
+        """Return the errors pending after a failure, so that the next batch does not raise them.
 
         MindSpore raises an operator's failure in whichever call comes after it.
         """

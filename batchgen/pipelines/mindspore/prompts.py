@@ -204,7 +204,7 @@ class _Encoder:
         ]
 
     def states(self, tokens: list[Token], n_chunks: int, clip_skip: int) -> tuple[Any, Any]:
-        """Hidden states, (1, chunks x 77, width), and what the model says of the first chunk."""
+        """Hidden states, (1, chunks x 77, width), and the first chunk's pooled output."""
         chunks = [tokens[at * self.room : (at + 1) * self.room] for at in range(n_chunks)]
         encoded = [self._chunk(chunk, clip_skip) for chunk in chunks]
         states = [state for state, _ in encoded]

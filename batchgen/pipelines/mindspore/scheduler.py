@@ -1,4 +1,4 @@
-"""A scheduler of `batchgen.schedulers.SCHEDULERS` as an object of mindone's."""
+"""A scheduler of `config.schedulers.SCHEDULERS` as an object of mindone's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchgen.config.settings import TimestepSpacing
 
 
 def scheduler(name: str, model_config: Any, timestep_spacing: str = "model") -> Any:
-    """A new scheduler for one call: they keep state between steps, which must not leak on.
+    """A new scheduler for one call: they keep state, which must not leak into the next.
 
     `model_config` is that of the scheduler the model came with; its noise schedule holds for all
     of them, and so does its timestep spacing, unless another is asked for.

@@ -172,7 +172,7 @@ class SdxlPipeline:
 
     @contextmanager
     def _rungs(self, latents: Any, decoding: Decoding) -> Iterator[None]:
-        """Set the VAE up for one call, and back to plain afterwards."""
+        """Configure the VAE for one call, and restore it afterwards."""
         vae, float32 = self.pipe.vae, self._machine.ms.float32
         dtype = vae.dtype
         is_cast = (decoding.float32 or self._upcasts) and dtype != float32
