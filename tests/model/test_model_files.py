@@ -32,7 +32,7 @@ def test_missing_tensor_is_named_with_its_file(files: ModelFiles, component: str
     file = weight_file(files.folder, component)
     name = min(load_file(file))
     change(file, **{name: None})
-    with pytest.raises(ModelError, match=rf"{component}: {name} is missing\. It would be initialised"):
+    with pytest.raises(ModelError, match=rf"{component}: {name} is missing\. It would be init"):
         files.check()
 
 
