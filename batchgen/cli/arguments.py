@@ -40,6 +40,7 @@ def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     """Add the commands that take a job's folder and no overrides."""
     status = commands.add_parser("status", help="how a job is doing, or all of them")
     status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
+    status.add_argument("--json", action="store_true", help="for programs")
     verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--repair", action="store_true", help="repair what can be")

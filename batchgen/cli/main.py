@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from batchgen.cli.arguments import parser
 from batchgen.cli.messages import say
 from batchgen.errors import BatchgenError, ExitCode
+from batchgen.runner.streams import make_streams_a_courtesy
 
 
 class _TerminalHandler(logging.Handler):
@@ -24,7 +26,12 @@ class _TerminalHandler(logging.Handler):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line and return its exit code.
+
+    The streams of the process are made a courtesy. Where a command is interrupted, the process ends
+    of that signal; `run` ends with 75.
+    """
+    make_streams_a_courtesy()
     commands = parser()
     options, rest = commands.parse_known_args(arguments)
     if rest and (rest[0].startswith("-") or "overrides" not in options):
@@ -42,10 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("batchgen: interrupted; what is committed is safe", file=sys.stderr)
-        return ExitCode.stopped
-    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.done
+        if options.name == "run":
+            return ExitCode.stopped
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise
     finally:
         root.removeHandler(handler)
 

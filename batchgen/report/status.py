@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from batchgen.errors import FolderError
+from batchgen.ledger.contents import consistently, read_contents
+from batchgen.ledger.image_names import Missing, count_missing
 from batchgen.runner.progress import HEARTBEAT_S, line
 from batchgen.storage.folder import JobFolder, jobs_in
+from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
+from batchgen.storage.processes import is_running
 
 _SILENT_S = 6 * HEARTBEAT_S
 _AT_WORK = ("loading", "running", "stopping")
@@ -24,23 +30,74 @@ def status_lines(folder: Path | None, output_root: Path = Path("outputs")) -> It
         yield from _lines(job)
 
 
+def status_objects(
+    folder: Path | None, output_root: Path = Path("outputs")
+) -> Iterator[dict[str, Any]]:
+    """Yield the same for programs: status.json of each job, with `folder`, `is_alive`, `n_missing`.
+
+    Where a job has no status that can be read, `error` says why. Raises as `status_lines`.
+    """
+    for job in jobs_in(output_root if folder is None else folder):
+        try:
+            status = _status(job)
+            found = {**status, "is_alive": _is_alive(status), "n_missing": _missing(job).n_images}
+        except (OSError, ValueError, KeyError, TypeError, FolderError) as error:
+            found = {"error": f"{type(error).__name__}: {error}"}
+        yield {"folder": str(job.root), **found}
+
+
+def _status(folder: JobFolder) -> dict[str, Any]:
+    refuse_other_folders(folder)
+    refuse_other_files(folder)
+    status: dict[str, Any] = json.loads(folder.status_json.read_text(encoding="utf-8"))
+    return status
+
+
 def _lines(folder: JobFolder) -> Iterator[str]:
     try:
-        status = json.loads(folder.status_json.read_text(encoding="utf-8"))
+        status = _status(folder)
         yield f"{folder.root}: {_state(status)}; {line(status)}"
         yield from (f"  {n} failed with {kind}" for kind, n in status["failed_by_type"].items())
+        if (missing := _missing(folder)).n_images:
+            yield (
+                f"  {missing.n_images:,} finished images have no file, the first {missing.first}; "
+                "the next start makes them again"
+            )
     except FileNotFoundError:
         yield f"{folder.root}: no status yet"
+    except FolderError as error:
+        yield f"{folder.root}: {error}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield f"{folder.root}: status.json cannot be read ({type(error).__name__}: {error})"
 
 
+def _missing(folder: JobFolder) -> Missing:
+    """Return which images have no file, unless the job was told not to look."""
+    config = (folder.identity() or {}).get("config")
+    if isinstance(config, dict) and config.get("on_missing") == "trust":
+        return Missing()
+    return consistently(folder, lambda: count_missing(folder, read_contents(folder)))
+
+
 def _state(status: dict[str, Any]) -> str:
-    heartbeat = datetime.fromisoformat(status["heartbeat"])
-    silent_s = (datetime.now(timezone.utc) - heartbeat).total_seconds()
+    silent_s = _silent_s(status)
     ago = f"last heartbeat {silent_s:.0f} s ago"
-    if status["state"] in _AT_WORK:
-        if silent_s > _SILENT_S:
-            return f"died while {status['state']}, {ago}; the same command resumes it"
-        return f"{status['state']}, process {status['pid']} on {status['host']}, {ago}"
-    return f"{status['state']}, {ago}"
+    if status["state"] not in _AT_WORK:
+        return f"{status['state']}, {ago}"
+    if not _is_alive(status):
+        return f"died while {status['state']}, {ago}; the same command resumes it"
+    return f"{status['state']}, process {status['pid']} on {status['host']}, {ago}"
+
+
+def _is_alive(status: dict[str, Any]) -> bool:
+    """Return whether a start is at work; on this host its process is looked for."""
+    if status["state"] not in _AT_WORK:
+        return False
+    if status["host"] == socket.gethostname() and not is_running(int(status["pid"])):
+        return False
+    return _silent_s(status) <= _SILENT_S
+
+
+def _silent_s(status: dict[str, Any]) -> float:
+    heartbeat = datetime.fromisoformat(status["heartbeat"])
+    return (datetime.now(timezone.utc) - heartbeat).total_seconds()

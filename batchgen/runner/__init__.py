@@ -4,6 +4,7 @@ device_choice  the NPU or the CPU
 identity       what identifies a job, whether it is finished
 changes        what is different from what the folder holds, refused or told
 result         what a job ends with
+streams        standard output and error as a courtesy
 stopping       signals, the clock, a device that hangs
 progress       the bar, the line, status.json
 disk_space     room on the disk

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from batchgen.errors import StorageError
 from batchgen.ledger.records import Key
+from batchgen.runner.streams import Courtesy
 from batchgen.storage.folder import JobFolder
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,14 @@ class Progress:
         self._warm_up_s, self._n_warm_up = 0.0, 0
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._n_done_before = n_done
+        self._terminal = Courtesy(sys.stderr)
         self._bar = tqdm(
             total=n_images,
             initial=self._n_before,
             unit="image",
-            disable=not sys.stderr.isatty(),
+            file=self._terminal,
+            disable=not self._terminal.isatty(),
             smoothing=0.05,
         )
 
@@ -132,6 +136,7 @@ class Progress:
                 "heartbeat": _utc(time.time()),
                 "n_images": self._n_images,
                 "n_done": self._n_done,
+                "n_made": self._n_done - self._n_done_before,
                 "n_failed": self.n_failed,
                 "n_left": self.n_left,
                 "failed_by_type": dict(self._failed_before + Counter(self._failed.values())),
@@ -160,7 +165,8 @@ class Progress:
                 logger.warning("no heartbeat: %s", error)
             if self._bar.disable and time.monotonic() - last_line >= LINE_S:
                 last_line = time.monotonic()
-                sys.stderr.write(f"{line(self.snapshot())}\n")
+                self._terminal.write(f"{line(self.snapshot())}\n")
+                self._terminal.flush()
 
 
 def line(status: dict[str, Any]) -> str:

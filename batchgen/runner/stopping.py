@@ -96,12 +96,14 @@ class Stop:
         self._reason = signal.Signals(number).name
         if self._is_interruptible:
             self._interrupt()
-        with contextlib.suppress(OSError):
-            os.write(
-                2,
-                f"\nbatchgen: {self._reason}: the batch in flight is finished and committed; a "
-                "second signal leaves at once\n".encode(),
-            )
+        said = (
+            f"\nbatchgen: {self._reason}: the batch in flight is finished and committed; a second "
+            "signal leaves at once\n"
+        )
+        with contextlib.suppress(
+            OSError
+        ):  # not by sys.stderr, which may be in the middle of a line
+            os.write(2, said.encode())
 
 
 class Watchdog:
