@@ -1,0 +1,75 @@
+"""Forks a process for each command line, with batchgen imported and the shim loaded before.
+
+A script: reads requests from standard input, answers each on standard output, a line of JSON each.
+Started with LD_PRELOAD, so that every child has the shim; a child is armed as the request says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from PIL import Image as PillowImage
+
+from batchgen.cli.compose import Composer
+from batchgen.cli.main import main
+
+_LIMIT_S = 60
+"""A command that takes longer hangs: SIGALRM ends it."""
+_USED = (
+    "pandas", "pyarrow.compute", "pyarrow.pandas_compat", "pyarrow.parquet", "multiprocessing.util",
+    *(f"batchgen.cli.{name}" for name in ("run", "verify")), "batchgen.pipelines.fake",
+    "importlib.resources.readers",
+)  # fmt: skip
+"""What commands import while they run."""
+
+
+def _be_the_command(shim: ctypes.CDLL, request: dict[str, Any]) -> None:
+    """Be one command line, under the fault that is asked for."""
+    signal.alarm(_LIMIT_S)
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for descriptor, target in ((nothing, 0), (output, 1), (output, 2)):
+        os.dup2(descriptor, target)
+    os.chdir(request["folder"])
+    if request["fault"] is not None:
+        mode, number, error, root, log = request["fault"]
+        shim.shim_arm(mode, ctypes.c_long(number), error, os.fsencode(root), os.fsencode(log))
+    try:
+        code = main(request["arguments"])
+        sys.stdout.flush()
+        os._exit(code)
+    except SystemExit as leaving:
+        os._exit(int(leaving.code or 0))
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def serve() -> None:
+    """Answer requests until standard input ends."""
+    for name in _USED:
+        importlib.import_module(name)
+    PillowImage.init()
+    Composer(None).job(["table=t.csv", "model=fake"])
+    gc.collect()
+    gc.freeze()
+    shim = ctypes.CDLL(os.environ.pop("LD_PRELOAD"))
+    for line in sys.stdin:
+        request = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _be_the_command(shim, request)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(json.dumps(os.waitstatus_to_exitcode(status)) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
