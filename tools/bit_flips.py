@@ -15,12 +15,15 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from enum import Enum
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 _N_ROWS = 8
 _LIMIT_S = 60
@@ -59,7 +62,7 @@ class Looks:
         try:
             return future.result()
         except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown()
             self._pool = ProcessPoolExecutor(1, self._context)
             return None
 
@@ -80,6 +83,7 @@ def start(place: Path, *overrides: str) -> int:
     """Be a start of a job below `place`; nothing is said."""
     from batchgen.cli.main import main
 
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore that a process that dies leaves
     nothing = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nothing, descriptor)

@@ -15,13 +15,17 @@ import signal
 import sys
 from typing import Any
 
+from injection import Mode
 from PIL import Image as PillowImage
 
 from batchgen.cli.compose import Composer
 from batchgen.cli.main import main
+from batchgen.runner import progress
 
 _LIMIT_S = 60
 """A command that takes longer hangs: SIGALRM ends it."""
+_HEARTBEAT_S = 0.01
+"""Where syncs are slow: the heartbeat comes into the other writes of a job that lasts a second."""
 _USED = (
     "pandas", "pyarrow.compute", "pyarrow.pandas_compat", "pyarrow.parquet", "multiprocessing.util",
     *(f"batchgen.cli.{name}" for name in ("run", "verify")), "batchgen.pipelines.fake",
@@ -40,6 +44,8 @@ def _be_the_command(shim: ctypes.CDLL, request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     if request["fault"] is not None:
         mode, number, error, root, log = request["fault"]
+        if mode == Mode.slow:
+            progress.HEARTBEAT_S = _HEARTBEAT_S
         shim.shim_arm(mode, ctypes.c_long(number), error, os.fsencode(root), os.fsencode(log))
     try:
         code = main(request["arguments"])

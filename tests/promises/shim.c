@@ -36,7 +36,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Watch all below `folder`, an absolute path without links, from now on.
  * `error` is the errno of FAIL (call `number`), FAIL_ON (from it on, but for calls that free room)
- * and NO_FLOCK; milliseconds for SLOW. */
+ * and NO_FLOCK; milliseconds for SLOW: a sync takes none, one or two times as long, by turns, so that
+ * a write may overtake an earlier one. */
 void shim_arm(int kind, long number, int error, const char *folder, const char *log_path) {
     log_fd = REAL(open)(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
     snprintf(root, sizeof root, "%s", folder);
@@ -72,7 +73,7 @@ static int counted(const char *kind, const char *path) {
     if (number == at && mode == TEAR)
         return 1;
     if (mode == SLOW && !strcmp(kind, "fsync"))
-        usleep(code * 1000);
+        usleep(code * 1000 * (number % 3));
     int fails = (mode == FAIL && number == at) ||
                 (mode == FAIL_ON && number >= at && !frees_room(kind)) ||
                 (mode == NO_FLOCK && !strcmp(kind, "flock"));
@@ -236,13 +237,13 @@ BY_PATH(truncate, "ftruncate", AT_FDCWD, path, (const char *path, off_t size), (
 BY_PATH(truncate64, "ftruncate", AT_FDCWD, path, (const char *path, off64_t size), (path, size))
 
 ssize_t sendfile(int fd, int from, off_t *offset, size_t size) {
-    return counted_fd("write", fd) ? -1 : REAL(sendfile)(fd, from, offset, size);
+    return counted_fd("copy", fd) ? -1 : REAL(sendfile)(fd, from, offset, size);
 }
 
 ssize_t sendfile64(int fd, int from, off64_t *offset, size_t size) {
-    return counted_fd("write", fd) ? -1 : REAL(sendfile64)(fd, from, offset, size);
+    return counted_fd("copy", fd) ? -1 : REAL(sendfile64)(fd, from, offset, size);
 }
 
 ssize_t copy_file_range(int from, off64_t *from_at, int fd, off64_t *at_, size_t size, unsigned f) {
-    return counted_fd("write", fd) ? -1 : REAL(copy_file_range)(from, from_at, fd, at_, size, f);
+    return counted_fd("copy", fd) ? -1 : REAL(copy_file_range)(from, from_at, fd, at_, size, f);
 }
