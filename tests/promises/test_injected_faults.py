@@ -180,31 +180,41 @@ def test_every_fault_at_every_io_call(bench_of: GetBench, pytestconfig: pytest.C
     """For `SOAK_MINUTES`, or all of them; goes on where the last one of the same seed stopped."""
     memory = pytestconfig.cache
     assert memory is not None
-    last = memory.get("promises/soak", {"seed": 1, "position": 0})
+    last = memory.get("promises/soak", {"seed": 1, "place": 0.0})
     seed = int(os.environ.get("SOAK_SEED") or last["seed"])
-    first = last["position"] if seed == last["seed"] else 0
+    place = last["place"] if seed == last["seed"] else 0.0
     end = time.monotonic() + 60 * float(os.environ.get("SOAK_MINUTES") or "inf")
-    cases = [(name, fault) for name in SCENARIOS for fault in every_fault(bench_of(name))]
-    random.Random(seed).shuffle(cases)  # noqa: S311
+    cases = every_case(bench_of, seed)
     covered: Counter[str] = Counter()
     found: list[str] = []
-    for name, fault in cases[first:]:
+    for case in [case for case in cases if case[0] > place]:
         if time.monotonic() > end:
             break
+        place, name, fault = case
         found += reports(bench_of(name), fault)
         covered[f"{name}: {fault.mode.name}"] += 1
-    following = first + covered.total()
-    at = (seed, following) if following < len(cases) else (seed + 1, 0)
-    memory.set("promises/soak", {"seed": at[0], "position": at[1]})
-    _print_coverage(covered, len(cases), at, found)
+    if place == cases[-1][0]:
+        seed, place = seed + 1, 0.0
+    memory.set("promises/soak", {"seed": seed, "place": place})
+    n_left = sum(case[0] > place for case in cases)
+    _print_coverage(covered, f"{n_left} of {len(cases)} are left of seed {seed}", found)
     assert unknown(found) == []
 
 
-def _print_coverage(
-    covered: Counter[str], n_all: int, at: tuple[int, int], found: list[str]
-) -> None:
+def every_case(bench_of: GetBench, seed: int) -> list[tuple[float, str, Fault]]:
+    """Return all faults of all scenarios in an order of the seed's, each with its place in it.
+
+    From 0 to 1, and of its own: threads make a few calls more or fewer each time.
+    """
+    return sorted(
+        (random.Random(f"{seed} {name} {fault}").random(), name, fault)  # noqa: S311
+        for name in SCENARIOS
+        for fault in every_fault(bench_of(name))
+    )
+
+
+def _print_coverage(covered: Counter[str], left: str, found: list[str]) -> None:
     lines = [f"{n:5} {what}" for what, n in sorted(covered.items())]
     n_known = len(found) - len(unknown(found))
-    lines.append(f"{covered.total()} of {n_all} faults; {n_known} reports of known faults")
-    lines.append(f"the next soak goes on with seed {at[0]} at fault {at[1]}")
+    lines.append(f"{covered.total()} faults, {n_known} reports of known faults; {left}")
     sys.stdout.write("\n" + "\n".join(lines) + "\n")
