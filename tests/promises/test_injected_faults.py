@@ -25,6 +25,8 @@ GetBench = Callable[[str], Bench]
 _COURTESIES = re.compile(r"status\.json~?|\.batchgen/log\.txt|report(/.*)?")
 """What is not the record of the job: without it the job goes on, and logs a warning."""
 _SLOW_MS = 20
+_N_KILLS, _N_FAILS = 6, 3
+"""Of each scenario, in the sample."""
 
 KNOWN_FAULTS: dict[str, str] = {
     "behind job.json's 'finished', status.json says 'stopping' for ever": (
@@ -90,11 +92,11 @@ def a_sample(bench: Bench, chance: random.Random) -> list[Fault]:
     tears = [fault for fault in faults if fault.mode is Mode.tear]
     fails = [fault for fault in faults if fault.mode in (Mode.fail, Mode.fail_on)]
     others = [fault for fault in faults if fault.mode in (Mode.slow, Mode.no_flock)]
-    step = len(kills) // 4
+    step = len(kills) // _N_KILLS
     return [
-        *(kills[start + chance.randrange(step)] for start in range(0, 4 * step, step)),
+        *(kills[start + chance.randrange(step)] for start in range(0, _N_KILLS * step, step)),
         chance.choice(tears),
-        *chance.sample(fails, 2),
+        *chance.sample(fails, _N_FAILS),
         chance.choice(others),
     ]
 
