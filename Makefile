@@ -27,8 +27,9 @@ demo: .venv/.done  ## draw 24 pictures with MindSpore and show what came of it
 test: .venv/.done  ## run the tests, real MindSpore included
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-soak: .venv/.done  ## run the slow tests: a thousand images through hundreds of faults
-	$(BIN)/python -m pytest -q -s -m slow
+MINUTES ?= 10
+soak: .venv/.done  ## run the slow tests, MINUTES= of them with faults at I/O calls, SEED= to repeat
+	SOAK_MINUTES=$(MINUTES) SOAK_SEED=$(SEED) $(BIN)/python -m pytest -q -s -m slow
 
 check: .venv/.done  ## lint, types and the order of the rooms
 	$(BIN)/ruff check .
