@@ -196,10 +196,18 @@ class Job:
         is_whole = finished.get("n_committed") == n_committed(contents)
         if not (is_compact and is_same and is_whole):
             return None
+        if self._last_state() != "finished":  # the last start was killed at its end
+            return None
         is_trusted = self.config.on_missing is OnMissing.trust
         if not is_trusted and count_missing(self.folder, contents).n_images:
             return None
         return int(finished["n_images"]), [str(remark) for remark in finished.get("remarks", ())]
+
+    def _last_state(self) -> str:
+        try:
+            return str(json.loads(self.folder.status_json.read_bytes())["state"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return ""
 
     def open_table(self) -> Table:
         """Open the prompt table; reads its header only."""

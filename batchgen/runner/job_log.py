@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 
-from batchgen.storage.atomic import storage_errors
+logger = logging.getLogger(__name__)
 
 
 class _JobLog(logging.FileHandler):
-    """The log of a job; what cannot be written is dropped: the job reports a full disk."""
+    """The log of a job; what cannot be written is dropped, and that is said once."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    _has_failed = False
+
+    def handleError(self, _: logging.LogRecord) -> None:  # noqa: N802
         """Drop what cannot be written."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.warning("%s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
 
     def close(self) -> None:
         with suppress(OSError):
@@ -32,9 +38,13 @@ class _JobLog(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Append batchgen's messages to a file, times in UTC."""
-    with storage_errors(path):
+    """Append batchgen's messages to a file, times in UTC; without it where it cannot be opened."""
+    try:
         handler = _JobLog(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", path, error)
+        yield
+        return
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

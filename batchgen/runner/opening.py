@@ -101,14 +101,13 @@ def opened(job: Job, stack: ExitStack) -> Opened:
 def _clear_leftovers(folder: JobFolder, contents: Contents) -> None:
     """Delete what earlier starts were writing when they were killed; the caller holds the lock.
 
-    A start that ends in any other way leaves no journal, and nothing half written either.
+    A start that ends in any other way leaves no journal and nothing half written, but perhaps an
+    image of an earlier format that could not be deleted.
     """
     for place in (folder.root, folder.hidden, folder.parts, folder.seals):
         clear_leftovers(place, is_ours=True)
     clear_seals(folder)
-    if not contents.journals:
-        return
-    for place in folder.images.glob("*"):
+    for place in folder.images.glob("*") if contents.journals else ():
         clear_leftovers(place, is_ours=True)
     for path in uncommitted(folder, contents):
         with storage_errors(path):

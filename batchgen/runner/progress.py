@@ -53,13 +53,13 @@ class Progress:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._n_done_before = n_done
-        self._terminal = Courtesy(sys.stderr)
+        terminal = Courtesy(sys.stderr)
         self._bar = tqdm(
             total=n_images,
             initial=self._n_before,
             unit="image",
-            file=self._terminal,
-            disable=not self._terminal.isatty(),
+            file=terminal,
+            disable=not terminal.isatty(),
             smoothing=0.05,
         )
 
@@ -120,8 +120,11 @@ class Progress:
         self.write()
 
     def write(self) -> None:
-        """Write status.json."""
-        self._folder.write_json(self._folder.status_json, self.snapshot())
+        """Write status.json; where that fails, the job goes on, and its own files tell more."""
+        try:
+            self._folder.write_json(self._folder.status_json, self.snapshot())
+        except StorageError as error:
+            logger.warning("status.json is not up to date: %s", error)
 
     def snapshot(self) -> dict[str, Any]:
         """Return the content of status.json; times are UTC."""
@@ -165,8 +168,7 @@ class Progress:
                 logger.warning("no heartbeat: %s", error)
             if self._bar.disable and time.monotonic() - last_line >= LINE_S:
                 last_line = time.monotonic()
-                self._terminal.write(f"{line(self.snapshot())}\n")
-                self._terminal.flush()
+                Courtesy(sys.stderr).write(f"{line(self.snapshot())}\n")
 
 
 def line(status: dict[str, Any]) -> str:

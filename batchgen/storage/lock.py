@@ -51,9 +51,8 @@ class FolderLock:
         with opening_errors(self._path):
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            has_flock = self._flock()
             with opening_errors(self._claim):
-                self._take_claim(has_flock=has_flock)
+                self._take_claim(has_flock=self._flock())
             self.beat()
         except BaseException:
             os.close(self._descriptor)
@@ -145,6 +144,8 @@ class FolderLock:
             if claim is not None:
                 self._refuse_if_alive(claim, has_flock=has_flock)
                 self._drop_claim(claim)
+        # Nobody takes over from the living; a mark that is there was left by a dead start.
+        self._guard.unlink(missing_ok=True)
 
     def _refuse_if_alive(self, content: bytes, *, has_flock: bool) -> None:
         if self._is_alive(content, has_flock=has_flock):

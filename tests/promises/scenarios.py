@@ -104,8 +104,8 @@ class Outcome:
         files = {}
         for path in sorted(folder.root.rglob("*")):
             name = str(path.relative_to(folder.root))
-            if path.is_dir() or name.startswith(".batchgen/removed/"):
-                continue
+            if path.is_dir() or name.startswith((".batchgen/removed/", ".batchgen/lock.claim")):
+                continue  # a claim names its dead process until there is work again
             files[name] = path.read_bytes() if name.startswith("images/") else None
         status = json.loads(folder.status_json.read_text())
         return cls(

@@ -28,32 +28,6 @@ _SLOW_MS = 20
 _N_KILLS, _N_FAILS = 6, 3
 """Of each scenario, in the sample."""
 
-KNOWN_FAULTS: dict[str, str] = {
-    "behind job.json's 'finished', status.json says 'stopping' for ever": (
-        r"then status\.json: state is '\w+' instead of 'finished'"
-    ),
-    "behind job.json's 'finished', the temporary file of status.json stays": (
-        r"then \.status\.json\.\S+\.tmp is left over"
-    ),
-    "a job stops where only status.json or the log cannot be written": (
-        r": fail \w+ at \w+ (status\.json~?|\.batchgen/log\.txt) \(\d+\): ends with 75"
-    ),
-    "nothing says that the log is not written": (
-        r": fail \w+ at write \.batchgen/log\.txt \(\d+\): no warning"
-    ),
-    "an error of flock that is none of a missing flock is a traceback": (
-        r": fail \w+ at flock \.batchgen/lock \(\d+\): a traceback: OSError"
-    ),
-    "an error at the unlink of the crash note is a traceback": (
-        r": fail \w+ at unlink \.batchgen/crash\.txt \(\d+\): a traceback: OSError"
-    ),
-    "of a redo to another format, images of the old one stay": (
-        r"^redo with another format: .*: then "
-        r"(images/\S+\.png is left over|verify ends with 3: outputs/t/images/\S+\.png: has no row)"
-    ),
-}
-"""Faults of the product that are not mended yet: what happens, and a pattern of its reports."""
-
 
 @pytest.fixture(scope="session")
 def bench_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GetBench]:
@@ -136,12 +110,6 @@ def is_for_people(call: Call) -> bool:
     return _COURTESIES.fullmatch(call.place) is not None
 
 
-def unknown(found: list[str]) -> list[str]:
-    """Return the reports that no known fault explains."""
-    patterns = [re.compile(pattern, re.DOTALL) for pattern in KNOWN_FAULTS.values()]
-    return [one for one in found if not any(pattern.search(one) for pattern in patterns)]
-
-
 def seed_of_today() -> int:
     """Return `SOAK_SEED`, or the number of the day."""
     today = datetime.now(timezone.utc).date().toordinal()
@@ -155,7 +123,7 @@ def test_a_fault_at_an_io_call_changes_nothing_in_the_end(name: str, bench_of: G
     bench = bench_of(name)
     faults = a_sample(bench, random.Random(f"{seed} {name}"))  # noqa: S311
     found = [report for fault in faults for report in reports(bench, fault)]
-    assert unknown(found) == [], f"SOAK_SEED={seed} repeats it"
+    assert found == [], f"SOAK_SEED={seed} repeats it"
 
 
 def test_the_shim_sees_the_making_of_every_file(bench_of: GetBench) -> None:
@@ -200,7 +168,7 @@ def test_every_fault_at_every_io_call(bench_of: GetBench, pytestconfig: pytest.C
     memory.set("promises/soak", {"seed": seed, "place": place})
     n_left = sum(case[0] > place for case in cases)
     _print_coverage(covered, f"{n_left} of {len(cases)} are left of seed {seed}", found)
-    assert unknown(found) == []
+    assert found == []
 
 
 def every_case(bench_of: GetBench, seed: int) -> list[tuple[float, str, Fault]]:
@@ -217,6 +185,6 @@ def every_case(bench_of: GetBench, seed: int) -> list[tuple[float, str, Fault]]:
 
 def _print_coverage(covered: Counter[str], left: str, found: list[str]) -> None:
     lines = [f"{n:5} {what}" for what, n in sorted(covered.items())]
-    n_known = len(found) - len(unknown(found))
+    n_known = len(found) - len(found)
     lines.append(f"{covered.total()} faults, {n_known} reports of known faults; {left}")
     sys.stdout.write("\n" + "\n".join(lines) + "\n")

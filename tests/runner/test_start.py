@@ -536,10 +536,13 @@ def test_full_disk_at_the_compaction_ends_with_75(
     assert run_job().exit_code == 0
 
 
-def test_library_gets_a_result_where_the_disk_fills_up(
-    prompts: WritePrompts, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
+def test_a_status_that_cannot_be_written_stops_no_job(
+    prompts: WritePrompts,
+    run_job: RunJob,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """`run` raises where nothing was started; here images were made."""
+    """It is a courtesy, and the next start is asked for no second look before it is right."""
     prompts(4)
 
     def full(path: Path, content: bytes) -> None:
@@ -547,11 +550,12 @@ def test_library_gets_a_result_where_the_disk_fills_up(
             raise StorageError(f"{path}: No space left on device")
         write_atomically(path, content)
 
-    def fill() -> None:
-        monkeypatch.setattr("batchgen.storage.folder.write_atomically", full)
-
-    during_the_first_batch(monkeypatch, fill)
-    assert run_job().exit_code == 75
+    with monkeypatch.context() as patch:
+        patch.setattr("batchgen.storage.folder.write_atomically", full)
+        assert run_job().exit_code == 0
+    assert "status.json is not up to date" in caplog.text
+    assert run_job().message == "4 images, all done"
+    assert run_job().message == "4 images, all done before"
 
 
 def test_model_is_loaded_once_for_jobs_that_share_it(
