@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from batchgen.config import shell
 from batchgen.errors import FolderError
 from batchgen.ledger import events
 from batchgen.ledger.events import MisshapenEvent, UnknownEvent
@@ -156,7 +157,7 @@ def _refused(folder: JobFolder, path: Path) -> Iterator[None]:
     except UNREADABLE as error:
         raise FolderError(
             f"{path} does not open as a file of batchgen's ({error}). "
-            f"Run: batchgen verify --repair {folder.root}"
+            f"Run: {shell.command('batchgen', 'verify', '--repair', folder.root)}"
         ) from error
 
 

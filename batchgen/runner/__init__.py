@@ -14,6 +14,7 @@ failures       what follows from a failure: held back, charged, retried, or the 
 commits        image files, rows and events of what was made
 worker         the loop over batches
 start          lock, scan, work, compaction
+swept          the values of a grid's points
 grid           a folder of jobs
 reproduction   an image made again, and compared
 """

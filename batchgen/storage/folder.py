@@ -188,6 +188,8 @@ def jobs_in(root: Path) -> list[JobFolder]:
     if (root / "job.json").is_file():
         return [JobFolder(root)]
     folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
+    if not folders and root.is_symlink() and not root.exists():
+        raise FolderError(f"{root} is a link to {str(root.readlink())!r}, and nothing is there.")
     if not folders:
         raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
     return folders
