@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -20,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from batchgen.cli import job_files
-from batchgen.cli.overrides import Given, parse
+from batchgen.cli.overrides import Given, line_of, parse, unknown_key, written
 from batchgen.config import groups, keys, paths, shell
 from batchgen.config.groups import config_folder
 from batchgen.config.job import JobConfig
@@ -28,9 +27,6 @@ from batchgen.config.models import MODELS
 from batchgen.config.names import note_of_preset
 from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
-
-_OPEN_KEY = "reading.columns"
-_ADAPTER_KEY = re.compile(r"adapters\.([^.]+)(?:\.([^.]+))?")
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +58,15 @@ class Composer:
         given = self._parsed(arguments)
         config, problems = self._composed(given)
         if OmegaConf.is_missing(config, "table"):
-            is_known = any(problem.startswith(("table=", "jobs=")) for problem in problems)
+            is_known = any(one.key in ("table", "jobs") for one in given) and problems
             raise ConfigError(problems if is_known else [*problems, self._no_table()])
         try:
             job = OmegaConf.to_object(config)
         except OmegaConfBaseException as error:
-            raise ConfigError([*problems, _reason(error)]) from error
+            file = self._chosen("jobs", given)
+            place = f"{file}: " if file is not None else ""
+            key = f"{error.full_key}: " if error.full_key else ""
+            raise ConfigError([*problems, f"{place}{key}{_reason(error)}"]) from error
         if not isinstance(job, JobConfig):
             raise ConfigError([f"{config_folder()}/run.yaml does not compose to a job."])
         problems += job.problems()
@@ -117,18 +116,19 @@ class Composer:
         """Return the file that a name of a group is, where it is not one of conf/."""
         name = _value_of(group, given)
         files = (place / group / f"{name}.yaml" for place in self._places)
-        return next((file for file in files if name is not None and file.is_file()), None)
+        is_there = (file for file in files if file.is_file() or file.is_symlink())
+        return next(is_there, None) if name is not None else None
 
     def _composed(self, given: list[Given]) -> tuple[DictConfig, list[str]]:
         """Compose without the overrides that do not fit, and say what is wrong with each."""
         problems: list[str] = []
         for group in keys.GROUPS:
             if (file := self._chosen(group, given)) is not None:
-                problems += job_files.problems(file, group)
+                problems += job_files.problems(file, group, self._names)
         if problems:
             raise ConfigError(problems)
         try:
-            config = self._raw([_line(one) for one in given])
+            config = self._raw([line_of(one) for one in given])
         except (HydraException, OmegaConfBaseException):
             config, problems = self._without_misfits(given)
         loose = [one for one in given if _is_loose(one, config)]
@@ -145,20 +145,34 @@ class Composer:
         problems: list[str] = []
         kept: list[str] = []
         for one in sorted(given, key=_is_value):
-            line = _line(one)
+            line = line_of(one)
             try:
                 self._raw([*kept, line])
             except (HydraException, OmegaConfBaseException) as error:
-                problems.append(self._misfit(one, error))
+                file = self._chosen(one.key, [one]) if one.key in ("jobs", "sampling") else None
+                inside = self._misfits_in(file, kept) if file is not None else []
+                problems += inside or [self._misfit(one, error)]
             else:
                 kept.append(line)
         return self._raw(kept), problems
+
+    def _misfits_in(self, file: Path, kept: Sequence[str]) -> list[str]:
+        """Say which values of a file do not fit, each with its line."""
+        found = []
+        choices = [f"{group}={name}" for group, name in job_files.chosen(file).items()]
+        beside = [line for line in kept if line.partition("=")[0] in keys.GROUPS]
+        for leaf in job_files.leaves(file):
+            try:
+                self._raw([*(choices or beside), written(leaf.key, leaf.value)])
+            except (HydraException, OmegaConfBaseException) as error:
+                found.append(f"{leaf.place}: {leaf.key}: {_reason(error)}")
+        return found
 
     def _misfit(self, given: Given, error: BaseException) -> str:
         """Say what is wrong with a setting that Hydra refuses."""
         start = f"{given.argument.lstrip('+')}:"
         if keys.hint_of(given.key) is None:
-            return f"{start} there is no setting {given.key}.{_meant(given)}"
+            return unknown_key(given.argument, given.key)
         names = self._names(given.key)
         if given.key == "jobs" and names is not None and given.value not in names:
             folders = ", ".join(str(place / "jobs") for place in self._places)
@@ -188,70 +202,8 @@ def with_table(arguments: Sequence[str]) -> list[str]:
     return [*arguments] if has_table else ["table=none.csv", *arguments]
 
 
-def written(key: str, value: Any) -> str:
-    """Return the override that gives a key this value; `${key}` in a text stays as it is."""
-    if isinstance(value, str):
-        is_bare = "${" not in value and shell.plain_text(value) == value
-        return f"{key}={value if is_bare else shell.quoted(value)}"
-    return f"{key}={_element(value)}"
-
-
-def _element(value: Any) -> str:
-    """Return a value of any kind as Hydra's grammar has it."""
-    if isinstance(value, list):
-        return f"[{','.join(_element(one) for one in value)}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_element(one)}' for key, one in value.items())}}}"
-    if isinstance(value, str):
-        return shell.quoted(value)
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return repr(value)
-
-
 def _value_of(key: str, given: Sequence[Given]) -> str | None:
     return next((str(one.value) for one in given if one.key == key and one.value is not None), None)
-
-
-def _meant(given: Given) -> str:
-    """Return a sentence with the setting that was meant, or with those there are."""
-    near = keys.nearest_key(given.key)
-    if near is None:
-        return f" There are: {', '.join(keys.neighbours(given.key))}."
-    written_so = shell.command(f"{near}={given.typed}") if "=" in given.argument else near
-    return f" Did you mean {written_so}?"
-
-
-def _line(given: Given) -> str:
-    """Return a setting as Hydra should read it.
-
-    Columns and adapters are named freely, so their keys may be new; no other key may. What goes
-    into a text field stays the text it is, where Hydra would make a number of `1e3`.
-    """
-    key = given.key
-    if key.startswith("hydra."):
-        raise ConfigError([f"{given.argument}: settings of Hydra itself have no effect here."])
-    if given.is_delete:
-        return given.argument
-    is_number = isinstance(given.value, (bool, int, float)) and keys.is_text(key)
-    value = given.typed
-    if given.is_typed or is_number:
-        value = shell.quoted(shell.without_interpolation(value))
-    if match := _ADAPTER_KEY.fullmatch(key):
-        return _adapter_line(match[1], match[2], value, given)
-    is_open = key == _OPEN_KEY or key.startswith(f"{_OPEN_KEY}.")
-    return f"{'++' if is_open else ''}{key}={value}"
-
-
-def _adapter_line(name: str, field: str | None, value: str, given: Given) -> str:
-    """Return the override of one adapter as one of them all.
-
-    A new name deeper down would be made a plain dict by OmegaConf, and be refused for its type.
-    """
-    if field is not None:
-        is_bare = given.value is not None and value[:1] not in ("'", '"')
-        value = f"{{{field}: {shell.quoted(value) if is_bare else value}}}"
-    return f"++adapters={{{name}: {value}}}"
 
 
 def _is_loose(given: Given, config: DictConfig) -> bool:
@@ -284,4 +236,5 @@ def _reason(error: BaseException) -> str:
         "To append to your config",
     ):
         text = text.partition(marker)[0]
-    return text.strip(" ;") + "."
+    text = re.sub(r"^In '[^']*': \w+ raised while composing config:; ", "", text)
+    return text.strip(" ;.") + "."

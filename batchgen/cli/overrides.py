@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from batchgen.cli import sweeps
 from batchgen.config import keys, shell
 from batchgen.errors import ConfigError
 
+_OPEN_KEY = "reading.columns"
+_ADAPTER_KEY = re.compile(r"adapters\.([^.]+)(?:\.([^.]+))?")
 _WITHOUT_VALUE = "give key=value, such as table=prompts.csv"
 
 
@@ -100,15 +103,20 @@ def _given(argument: str, is_grid: bool, names: Callable[[str], Sequence[str] | 
     key = typed_key.lstrip("+")
     as_typed = Given(key, argument, text, is_typed=True)
     is_plain_text = not is_grid and keys.is_text(key)
+    is_unknown = _is_unknown(key)
     try:
         override = _parser().parse_override(argument)
     except HydraException as error:
         if is_plain_text and equals:
             return as_typed
-        raise _Unfit(_unreadable(argument, key, error)) from error
+        is_misspelt = is_unknown and equals and _is_key(key)
+        misspelt = unknown_key(argument, key) if is_misspelt else None
+        raise _Unfit(misspelt or _unreadable(argument, key, error)) from error
     if override.is_delete():
         return Given(key, argument, None, is_delete=True)
     value = override.value()
+    if is_unknown and (is_grid or sweeps.is_sweep(value)):
+        raise _Unfit(unknown_key(argument, key))
     if sweeps.is_sweep(value) or sweeps.has_sweep_inside(value):
         return as_typed if is_plain_text else _swept(key, argument, value, is_grid, names(key))
     if isinstance(value, (list, dict)) and is_plain_text:
@@ -165,9 +173,79 @@ def _unreadable(argument: str, key: str, error: HydraException) -> str:
     return f"{argument} cannot be read: {text!r} is no value for {key}."
 
 
+def _is_unknown(key: str) -> bool:
+    """Whether there is no such setting, and none can be: names below some keys are free."""
+    is_free = key.startswith((*(f"{one}." for one in keys.OPEN), "hydra."))
+    return not is_free and keys.hint_of(key) is None
+
+
+def unknown_key(argument: str, key: str) -> str:
+    """Say that there is no such setting, with the one that was meant or those there are."""
+    near = keys.nearest_key(key)
+    start = f"{argument.lstrip('+')}: there is no setting {key}."
+    if near is None:
+        return f"{start} There are: {', '.join(keys.neighbours(key))}."
+    _, equals, value = argument.partition("=")
+    meant = shell.command(f"{near}={value}") if equals else near
+    return f"{start} Did you mean {meant}?"
+
+
 def _is_key(key: str) -> bool:
     try:
         _parser().parse_override(f"{key}=1")
     except HydraException:
         return False
     return True
+
+
+def line_of(given: Given) -> str:
+    """Return a setting as Hydra should read it.
+
+    Columns and adapters are named freely, so their keys may be new; no other key may. What goes
+    into a text field stays the text it is, where Hydra would make a number of `1e3`.
+    """
+    key = given.key
+    if key.startswith("hydra."):
+        raise ConfigError([f"{given.argument}: settings of Hydra itself have no effect here."])
+    if given.is_delete:
+        return given.argument
+    is_number = isinstance(given.value, (bool, int, float)) and keys.is_text(key)
+    value = given.typed
+    if given.is_typed or is_number:
+        value = shell.quoted(shell.without_interpolation(value))
+    if match := _ADAPTER_KEY.fullmatch(key):
+        return _adapter_line(match[1], match[2], value, given)
+    is_open = key == _OPEN_KEY or key.startswith(f"{_OPEN_KEY}.")
+    return f"{'++' if is_open else ''}{key}={value}"
+
+
+def _adapter_line(name: str, field: str | None, value: str, given: Given) -> str:
+    """Return the override of one adapter as one of them all.
+
+    A new name deeper down would be made a plain dict by OmegaConf, and be refused for its type.
+    """
+    if field is not None:
+        is_bare = given.value is not None and value[:1] not in ("'", '"')
+        value = f"{{{field}: {shell.quoted(value) if is_bare else value}}}"
+    return f"++adapters={{{name}: {value}}}"
+
+
+def written(key: str, value: Any) -> str:
+    """Return the override that gives a key this value; `${key}` in a text stays as it is."""
+    if isinstance(value, str):
+        is_bare = "${" not in value and shell.plain_text(value) == value
+        return f"{key}={value if is_bare else shell.quoted(value)}"
+    return f"{key}={_element(value)}"
+
+
+def _element(value: Any) -> str:
+    """Return a value of any kind as Hydra's grammar has it."""
+    if isinstance(value, list):
+        return f"[{','.join(_element(one) for one in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_element(one)}' for key, one in value.items())}}}"
+    if isinstance(value, str):
+        return shell.quoted(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)

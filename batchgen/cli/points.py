@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchgen.cli.compose import Composer, written
+from batchgen.cli.compose import Composer
 from batchgen.cli.messages import say
-from batchgen.cli.overrides import parse
+from batchgen.cli.overrides import parse, written
 from batchgen.config.job import JobConfig
 from batchgen.errors import ConfigError, ExitCode
 from batchgen.runner.grid import Point, Twins

@@ -16,7 +16,9 @@ from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 GROUPS = ("model", "device", "images", "sampling", "jobs")
 """Keys whose value is the name of a file."""
 
-_OPEN = ("reading.columns", "adapters")
+OPEN = ("reading.columns", "adapters")
+"""Keys below which names are free."""
+
 _ELSEWHERE = {
     "sampler": "sampling.scheduler",
     "sampler_name": "sampling.scheduler",
@@ -73,6 +75,11 @@ def is_text(key: str) -> bool:
     return hint is str or (get_origin(hint) in (Union, UnionType) and str in get_args(hint))
 
 
+def is_group(key: str) -> bool:
+    """Whether a key holds settings below it."""
+    return any(one.startswith(f"{key}.") for one in hints())
+
+
 def is_list(key: str) -> bool:
     """Whether a key holds a list."""
     return key == "seeds" or get_origin(hint_of(key)) is list
@@ -81,7 +88,7 @@ def is_list(key: str) -> bool:
 def nearest_key(key: str) -> str | None:
     """Return the key that somebody meant by one that there is not, or None."""
     name = key.rpartition(".")[2].casefold().replace("-", "_")
-    known = [one for one in hints() if one not in _OPEN]
+    known = [one for one in hints() if one not in OPEN]
     meant = [one for one in known if one.rpartition(".")[2] == name] or _called(name)
     meant.sort(key=lambda one: not one.startswith("sampling."))
     if meant:

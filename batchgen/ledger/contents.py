@@ -23,7 +23,7 @@ from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
 from batchgen.ledger.records import Key
 from batchgen.ledger.sources import Source, Unsealed
 from batchgen.ledger.state import LedgerState
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import JobFolder, no_job
 
 _Read = TypeVar("_Read")
 
@@ -56,7 +56,7 @@ class Contents:
 def refuse_no_job(folder: JobFolder) -> None:
     """Raise `FolderError` for a folder that is no job."""
     if not folder.is_job():
-        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+        raise no_job(folder.root)
 
 
 def read_contents(folder: JobFolder) -> Contents:

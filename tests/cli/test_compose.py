@@ -60,6 +60,75 @@ def test_a_value_inside_a_group_goes_with_the_group_in_any_order() -> None:
     assert config.model == FakeModel(latency_s=1.5, fail_rows=[1, 2])
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("steps=5", "sampling.steps=5"),
+        ("sampling.stpes=5", "sampling.steps=5"),
+        ("samplng.steps=5", "sampling.steps=5"),
+        ("cfg_scale=5", "sampling.guidance_scale=5"),
+        ("sampler=euler", "sampling.scheduler=euler"),
+        ("negative_prompt=a b", "'sampling.negative_prompt=a b'"),
+        ("on_chnage=redo", "on_change=redo"),
+        ("batchsize=2", "batch_size=2"),
+        ("delimiter=;", "'reading.delimiter=;'"),
+        ("negative_prompt=blurry, ugly", "'sampling.negative_prompt=blurry, ugly'"),
+        ("tabel=it's (1).csv", """'table=it'"'"'s (1).csv'"""),
+        ("num_images=2", "images_per_prompt=2"),
+        ("outdir=x", "output_root=x"),
+        ("stop.max_hour=2", "stop.max_hours=2"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(typed: str, meant: str) -> None:
+    """Also one without its group, or by the name that other tools give it."""
+    (problem,) = problems(*FAKE, typed)
+    key = typed.partition("=")[0]
+    assert problem == f"{typed}: there is no setting {key}. Did you mean {meant}?"
+
+
+def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
+    """Those beside it."""
+    (problem,) = problems(*FAKE, "images.xyzzy=1")
+    assert "There are: images.format, images.compress_level" in problem
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("model=demoo", "demo"), ("sampling=lightning", "lightning-4")]
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    """Beside all there are."""
+    (problem,) = problems("table=t.csv", typed)
+    assert problem.endswith(f" Did you mean {meant}?")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", ".nan"])
+@pytest.mark.parametrize("key", ["sampling.guidance_scale", "sampling.steps", "stop.max_hours"])
+def test_a_number_that_is_not_finite_is_refused_as_such(key: str, value: str) -> None:
+    """Not as a number out of range."""
+    found = problems(*FAKE, f"{key}={value}")
+    assert "not a finite number" in found[0] or value == ".nan"
+
+
+def test_a_preset_with_a_model_of_its_own_beside_another_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The model of the preset is not dropped in silence."""
+    job("table=t.csv", "sampling=turbo", "model=demo")
+    assert (
+        "sampling=turbo is made for model=sdxl-turbo, and this job runs model=demo" in caplog.text
+    )
+    caplog.clear()
+    job("table=t.csv", "sampling=turbo")
+    assert not caplog.text
+
+
+def test_a_tilde_in_front_of_a_path_is_the_home(home: Path) -> None:
+    """Where the shell has not expanded it; the folder of configs, too."""
+    config = Composer("~").job(["table=~/t.csv", "output_root=~/x", "model=fake"])
+    assert (config.table, config.output_root) == (str(home / "t.csv"), str(home / "x"))
+    assert job("table=~nobody-here/t.csv").table == "~nobody-here/t.csv"
+
+
 def test_all_problems_come_at_once() -> None:
     """Misspelt keys, wrong types, ranges and sizes are listed in one ConfigError."""
     found = problems(

@@ -102,7 +102,7 @@ def test_a_job_stopped_early_ends_with_75_and_goes_on(capsys: pytest.CaptureFixt
         ([*RUN, "reading.columns.prompt=text"], "has no column 'text'"),
         (["run", *SMALL], "table is missing"),
         (["plan", "table=t.csv", *SMALL, "seeds=[1,1]"], "seeds=[1, 1] holds a seed twice"),
-        ([*RUN, "--config-dir", "nosuch"], "--config-dir nosuch is no folder"),
+        ([*RUN, "--config-dir", "nosuch"], "--config-dir nosuch is not there"),
     ],
 )
 @pytest.mark.usefixtures("workplace")
