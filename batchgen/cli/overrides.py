@@ -100,7 +100,7 @@ def _parser() -> OverridesParser:
 
 def _given(argument: str, is_grid: bool, names: Callable[[str], Sequence[str] | None]) -> Given:
     typed_key, equals, text = argument.partition("=")
-    key = typed_key.lstrip("+")
+    key = typed_key.lstrip("+~")
     as_typed = Given(key, argument, text, is_typed=True)
     is_plain_text = not is_grid and keys.is_text(key)
     is_unknown = _is_unknown(key)
