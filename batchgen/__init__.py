@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchgen.config.device import DeviceConfig
@@ -127,8 +126,9 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     are those of docs/metadata.md, then the table's own. Raises `FolderError` for a folder that
     is no job.
     """
+    from batchgen.config.paths import expanded
     from batchgen.ledger.reader import read_table
     from batchgen.storage.folder import JobFolder
 
-    frame: pd.DataFrame = read_table(JobFolder(Path(folder))).to_pandas()
+    frame: pd.DataFrame = read_table(JobFolder(expanded(folder))).to_pandas()
     return frame

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from batchgen.adapters.lora_file import Layer, LoraFile, Shapes, layers_of
 from batchgen.adapters.lora_names import COMPONENTS
-from batchgen.config import lora
+from batchgen.config import lora, shell
 from batchgen.config.models import AdapterConfig, FakeModel, ModelConfig
+from batchgen.config.paths import absence, expanded
 from batchgen.errors import ModelError
 from batchgen.model import weights
 from batchgen.model.model_files import ModelFiles
@@ -103,9 +104,9 @@ def hub_folder(name: str, config: AdapterConfig) -> Path:
                 first_fault = first_fault or fault
             else:
                 return place
-    command = f"batchgen download {key}.hub_id={hub_id}"
+    command = f"batchgen download {shell.override(f'{key}.hub_id', hub_id)}"
     if config.weight_name is not None:
-        command += f" {key}.weight_name={config.weight_name}"
+        command += f" {shell.override(f'{key}.weight_name', config.weight_name)}"
     if first_fault is not None:
         raise ModelError(f"{first_fault} `{command}`, with the model of this job, fetches it.")
     looked = "".join(f"\n  {place}" for place in places)
@@ -119,11 +120,11 @@ def _located(name: str, config: AdapterConfig) -> Path:
     key = f"adapters.{name}"
     if config.path is None:
         return in_folder(hub_folder(name, config), config.weight_name, key)
-    path = Path(config.path).expanduser()
+    path = expanded(config.path)
     if path.is_dir():
         return in_folder(path, config.weight_name, key)
     if not path.is_file():
-        raise ModelError(f"{key}.path={config.path} is not there. Correct the path.")
+        raise ModelError(f"{key}.path={config.path} {absence(path)}. Correct the path.")
     return path
 
 

@@ -1,7 +1,10 @@
 """The command line.
 
 arguments  the commands and their arguments
-compose    from overrides to `JobConfig`s; the only user of hydra
+sweeps     the values of a grid's keys
+overrides  what stands on the command line, argument by argument
+job_files  the files behind `jobs=NAME`, and what is wrong with one
+compose    from overrides to `JobConfig`s; with sweeps and overrides the only user of hydra
 messages   how commands report errors
 points     the points of a grid
 run        make the images of a table, or go on making them

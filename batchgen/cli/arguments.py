@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from importlib.metadata import version
-from pathlib import Path
+
+from batchgen.config.paths import expanded
 
 _OVERRIDES = "settings as key=value, such as table=prompts.csv sampling.steps=30"
 
@@ -19,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
     download = commands.add_parser("download", help="fetch the files of a job's model and adapters")
     download.set_defaults(multirun=False)
     doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
-    doctor.add_argument("--log", type=Path, metavar="FILE", help="name the known faults in a log")
+    doctor.add_argument(
+        "--log", type=expanded, metavar="FILE", help="name the known faults in a log"
+    )
     doctor.add_argument("--json", action="store_true", help="for programs")
     download.add_argument(
         "--from", dest="source", default="modelscope", metavar="HUB|FOLDER",
@@ -39,20 +42,20 @@ def parser() -> argparse.ArgumentParser:
 def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands that take a job's folder and no overrides."""
     status = commands.add_parser("status", help="how a job is doing, or all of them")
-    status.add_argument("folder", nargs="?", type=Path, help="a job or a grid; all of outputs/")
+    status.add_argument("folder", nargs="?", type=expanded, help="a job or a grid; all of outputs/")
     status.add_argument("--json", action="store_true", help="for programs")
     verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
-    verify.add_argument("folder", type=Path)
+    verify.add_argument("folder", type=expanded)
     verify.add_argument("--repair", action="store_true", help="repair what can be")
     report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
-    report.add_argument("folder", type=Path, help="a job, a grid, or a folder of them")
+    report.add_argument("folder", type=expanded, help="a job, a grid, or a folder of them")
     report.add_argument(
         "--columns", type=int, default=8, metavar="N", help="images a line at most, 1 to 12; 8"
     )
     report.add_argument(
-        "--font", type=Path, metavar="FILE", help="a font file that has your letters"
+        "--font", type=expanded, metavar="FILE", help="a font file that has your letters"
     )
     repro = commands.add_parser("repro", help="make an image again and compare the pixels")
-    repro.add_argument("path", type=Path, metavar="IMAGE|FOLDER")
+    repro.add_argument("path", type=expanded, metavar="IMAGE|FOLDER")
     repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
     repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")

@@ -1,4 +1,4 @@
-"""From overrides on the command line to `JobConfig`s; with `cli` the only user of hydra.
+"""From overrides on the command line to `JobConfig`s.
 
 Configs are looked up in conf/ (in the package once installed, beside it in a checkout), in the
 folder of `--config-dir`, and in the working directory, where `jobs/<name>.yaml` lies.
@@ -7,26 +7,28 @@ folder of `--config-dir`, and in the working directory, where `jobs/<name>.yaml`
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from batchgen.cli import job_files
+from batchgen.cli.overrides import Given, line_of, parse, unknown_key, written
+from batchgen.config import groups, keys, paths, shell
 from batchgen.config.groups import config_folder
 from batchgen.config.job import JobConfig
 from batchgen.config.models import MODELS
+from batchgen.config.names import note_of_preset
+from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
 
-_OPEN_KEY = "reading.columns"
-_ADAPTER_KEY = re.compile(r"adapters\.([^.]+)(?:\.([^.]+))?")
+log = logging.getLogger(__name__)
 
 
 class Composer:
@@ -39,10 +41,13 @@ class Composer:
         store.store(name="job_schema", node=schema)
         for name, model in MODELS.items():
             store.store(group="schema/model", name=name, node=model)
-        places = [Path(config_dir).resolve()] if config_dir else []
-        if places and not places[0].is_dir():
-            raise ConfigError([f"--config-dir {config_dir} is no folder."])
-        quoted = ",".join(_quoted(f"file://{place}") for place in [*places, Path.cwd()])
+        own = paths.expanded(config_dir) if config_dir else None
+        if own is not None and not own.is_dir():
+            reason = "is no folder" if own.exists() else paths.absence(own)
+            raise ConfigError([f"--config-dir {config_dir} {reason}. Name a folder of configs."])
+        self._own = [*([own.resolve()] if own else []), Path.cwd()]
+        self._places = list(dict.fromkeys([*self._own, groups.shipped_folder()]))
+        quoted = ",".join(shell.quoted(f"file://{place}") for place in self._places)
         self._search = f"hydra.searchpath=[{quoted}]"
 
     def job(self, arguments: Sequence[str]) -> JobConfig:
@@ -50,140 +55,171 @@ class Composer:
 
         Raises `ConfigError` with every problem there is: keys, types and ranges.
         """
-        config, problems = self._composed(arguments)
+        given = self._parsed(arguments)
+        config, problems = self._composed(given)
         if OmegaConf.is_missing(config, "table"):
-            is_known = any(problem.startswith(("table=", "jobs=")) for problem in problems)
-            raise ConfigError(problems if is_known else [*problems, _no_table()])
+            is_known = any(one.key in ("table", "jobs") for one in given) and problems
+            raise ConfigError(problems if is_known else [*problems, self._no_table()])
         try:
             job = OmegaConf.to_object(config)
         except OmegaConfBaseException as error:
-            raise ConfigError([*problems, _reason(error)]) from error
+            file = self._chosen("jobs", given)
+            place = f"{file}: " if file is not None else ""
+            key = f"{error.full_key}: " if error.full_key else ""
+            raise ConfigError([*problems, f"{place}{key}{_reason(error)}"]) from error
         if not isinstance(job, JobConfig):
             raise ConfigError([f"{config_folder()}/run.yaml does not compose to a job."])
         problems += job.problems()
         if problems:
             raise ConfigError(problems)
+        if _value_of("table", given) is None:
+            job.table = str(job_files.table_of(self._chosen("jobs", given), job.table))
+        if note := note_of_preset(_value_of("sampling", given), job.model):
+            log.warning("%s", note)
         return job
 
     def grid(self, arguments: Sequence[str]) -> Iterator[list[str]]:
-        """Yield the overrides of each point of a grid, the last swept key changing fastest."""
-        overrides = _parsed(arguments)
+        """Yield the overrides of each point of a grid, the last swept key changing fastest.
+
+        Raises `ConfigError` before the first, for sweeps that have no meaning here.
+        """
         choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [str(override.input_line)]
-            for override in overrides
+            [written(given.key, choice) for choice in given.choices]
+            if given.is_sweep
+            else [given.argument]
+            for given in self._parsed(arguments, is_grid=True)
         ]
-        yield from (list(point) for point in itertools.product(*choices))
+        return (list(point) for point in itertools.product(*choices))
+
+    def swept_keys(self, arguments: Sequence[str]) -> list[str]:
+        """Return the keys that make a grid of a command line."""
+        return [given.key for given in self._parsed(arguments, is_grid=True) if given.is_sweep]
 
     def yaml(self, arguments: Sequence[str]) -> str:
         """Return the composed config of a job as YAML; ranges are not checked."""
-        config, problems = self._composed(arguments)
+        config, problems = self._composed(self._parsed(arguments))
         if problems:
             raise ConfigError(problems)
         return OmegaConf.to_yaml(config)
 
-    def _composed(self, arguments: Sequence[str]) -> tuple[DictConfig, list[str]]:
-        """Compose without the overrides that do not fit, and say what is wrong with each."""
-        overrides = _parsed(arguments)
-        swept = [override.input_line for override in overrides if override.is_sweep_override()]
-        if swept:
-            raise ConfigError([f"{swept[0]} is a grid of jobs: add -m, or quote the value."])
-        lines = [_line(override) for override in overrides]
-        try:
-            return self._raw(lines), []
-        except (HydraException, OmegaConfBaseException):
-            return self._without_misfits(lines)
+    def _parsed(self, arguments: Sequence[str], *, is_grid: bool = False) -> list[Given]:
+        return parse(arguments, is_grid=is_grid, names=self._names)
 
-    def _without_misfits(self, lines: list[str]) -> tuple[DictConfig, list[str]]:
+    def _names(self, key: str) -> list[str] | None:
+        """Return the names that a group has, here or in the package; None for another key."""
+        if key not in keys.GROUPS:
+            return None
+        found = {path.stem for place in self._places for path in (place / key).glob("*.yaml")}
+        return sorted(found | set(groups.names(key)))
+
+    def _chosen(self, group: str, given: Sequence[Given]) -> Path | None:
+        """Return the file that a name of a group is, where it is not one of conf/."""
+        name = _value_of(group, given)
+        files = (place / group / f"{name}.yaml" for place in self._places)
+        is_there = (file for file in files if file.is_file() or file.is_symlink())
+        return next(is_there, None) if name is not None else None
+
+    def _composed(self, given: list[Given]) -> tuple[DictConfig, list[str]]:
+        """Compose without the overrides that do not fit, and say what is wrong with each."""
+        problems: list[str] = []
+        for group in keys.GROUPS:
+            if (file := self._chosen(group, given)) is not None:
+                problems += job_files.problems(file, group, self._names)
+        if problems:
+            raise ConfigError(problems)
+        try:
+            config = self._raw([line_of(one) for one in given])
+        except (HydraException, OmegaConfBaseException):
+            config, problems = self._without_misfits(given)
+        loose = [one for one in given if _is_loose(one, config)]
+        if not loose:
+            return config, problems
+        typed = {one.key for one in loose}
+        again = [
+            Given(one.key, one.argument, one.typed, is_typed=True) if one.key in typed else one
+            for one in given
+        ]
+        return self._without_misfits(again)
+
+    def _without_misfits(self, given: list[Given]) -> tuple[DictConfig, list[str]]:
         problems: list[str] = []
         kept: list[str] = []
-        for line in sorted(lines, key=_is_value):
+        for one in sorted(given, key=_is_value):
+            line = line_of(one)
             try:
                 self._raw([*kept, line])
             except (HydraException, OmegaConfBaseException) as error:
-                problems.append(f"{line.lstrip('+')}: {_reason(error)}")
+                file = self._chosen(one.key, [one]) if one.key in ("jobs", "sampling") else None
+                inside = self._misfits_in(file, kept) if file is not None else []
+                problems += inside or [self._misfit(one, error)]
             else:
                 kept.append(line)
         return self._raw(kept), problems
+
+    def _misfits_in(self, file: Path, kept: Sequence[str]) -> list[str]:
+        """Say which values of a file do not fit, each with its line."""
+        found = []
+        choices = [f"{group}={name}" for group, name in job_files.chosen(file).items()]
+        beside = [line for line in kept if line.partition("=")[0] in keys.GROUPS]
+        for leaf in job_files.leaves(file):
+            try:
+                self._raw([*(choices or beside), written(leaf.key, leaf.value)])
+            except (HydraException, OmegaConfBaseException) as error:
+                found.append(f"{leaf.place}: {leaf.key}: {_reason(error)}")
+        return found
+
+    def _misfit(self, given: Given, error: BaseException) -> str:
+        """Say what is wrong with a setting that Hydra refuses."""
+        start = f"{given.argument.lstrip('+')}:"
+        if keys.hint_of(given.key) is None:
+            return unknown_key(given.argument, given.key)
+        names = self._names(given.key)
+        if given.key == "jobs" and names is not None and given.value not in names:
+            folders = ", ".join(str(place / "jobs") for place in self._places)
+            return (
+                f"{start} no {given.value}.yaml in {folders}; there are: {', '.join(names)}."
+                f"{did_you_mean(str(given.value), names)} Jobs of another folder: cd there, or "
+                "--config-dir FOLDER, which holds jobs/NAME.yaml."
+            )
+        if names is not None and given.value not in names:
+            near = did_you_mean(str(given.value), names)
+            return f"{start} there is none of this name; there are: {', '.join(names)}.{near}"
+        return f"{start} {_reason(error)}"
 
     def _raw(self, lines: list[str]) -> DictConfig:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             return compose("run", overrides=[self._search, *lines])
 
-
-def _parsed(arguments: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    overrides, problems = [], []
-    for argument in arguments:
-        try:
-            overrides.append(parser.parse_override(argument))
-        except HydraException:
-            problems.append(_quoting_advice(argument, parser))
-    if problems:
-        raise ConfigError(problems)
-    return overrides
+    def _no_table(self) -> str:
+        jobs = self._names("jobs") or []
+        known = f" Jobs here: {', '.join(f'jobs={name}' for name in jobs)}." if jobs else ""
+        return f"table is missing: name the prompt table, table=prompts.csv, or a job.{known}"
 
 
-def _quoting_advice(argument: str, parser: OverridesParser) -> str:
-    key, equals, value = argument.partition("=")
-    quoted = f"{key}={_quoted(value)}"
+def with_table(arguments: Sequence[str]) -> list[str]:
+    """Return overrides with a table, for a command that opens none."""
+    has_table = any(one.lstrip("+").startswith("table=") for one in arguments)
+    return [*arguments] if has_table else ["table=none.csv", *arguments]
+
+
+def _value_of(key: str, given: Sequence[Given]) -> str | None:
+    return next((str(one.value) for one in given if one.key == key and one.value is not None), None)
+
+
+def _is_loose(given: Given, config: DictConfig) -> bool:
+    """Whether a text has a `${...}` in it that stands for nothing here."""
+    if given.is_typed or not keys.is_text(given.key) or "${" not in given.typed:
+        return False
     try:
-        parser.parse_override(quoted if equals else "")
-    except HydraException:
-        return f"{argument} is not an override: give key=value, such as table=prompts.csv."
-    return f'{argument} holds characters Hydra cannot read unquoted. Write: "{quoted}"'
+        OmegaConf.select(config, given.key, throw_on_missing=True)
+    except OmegaConfBaseException:
+        return True
+    return OmegaConf.select(config, given.key) is None
 
 
-def _quoted(value: str) -> str:
-    return "'{}'".format(value.replace("'", "\\'"))
-
-
-def _line(override: Override) -> str:
-    """Return an override as Hydra should read it.
-
-    Columns and adapters are named freely, so their keys may be new; no other key may. What goes
-    into a text field stays the text it is, where Hydra would make a number of `1e3`.
-    """
-    key = override.get_key_element().lstrip("+")
-    if key.startswith("hydra."):
-        raise ConfigError([f"{override.input_line}: settings of Hydra itself have no effect here."])
-    if override.is_delete():
-        return str(override.input_line)
-    value = str(override.input_line).partition("=")[2]
-    if match := _ADAPTER_KEY.fullmatch(key):
-        return _adapter_line(match[1], match[2], value, override)
-    if key == _OPEN_KEY or key.startswith(f"{_OPEN_KEY}."):
-        return f"++{key}={value}"
-    is_text = isinstance(override.value(), (bool, int, float)) and _is_text(key)
-    return f"{key}={_quoted(value) if is_text else value}"
-
-
-def _adapter_line(name: str, field: str | None, value: str, override: Override) -> str:
-    """Return the override of one adapter as one of them all.
-
-    A new name deeper down would be made a plain dict by OmegaConf, and be refused for its type.
-    """
-    if field is not None:
-        is_bare = override.value() is not None and value[:1] not in ("'", '"')
-        value = f"{{{field}: {_quoted(value) if is_bare else value}}}"
-    return f"++adapters={{{name}: {value}}}"
-
-
-def _is_text(key: str) -> bool:
-    """Whether a field of the config holds text."""
-    *groups, name = key.split(".")
-    kinds: list[Any] = [JobConfig]
-    for group in groups:
-        kinds = [get_type_hints(kind).get(group) for kind in kinds if kind is not None]
-        kinds = [*MODELS.values()] if groups == ["model"] else kinds
-    hints = [get_type_hints(kind).get(name) for kind in kinds if kind is not None]
-    return any(hint is str or str in get_args(hint) for hint in hints)
-
-
-def _is_value(line: str) -> bool:
-    """Whether an override sets a value, and so must come after those that choose a group."""
-    return "." in line.partition("=")[0]
+def _is_value(given: Given) -> bool:
+    """Whether a setting is a value, and so must come after those that choose a group."""
+    return "." in given.key
 
 
 def _reason(error: BaseException) -> str:
@@ -200,15 +236,5 @@ def _reason(error: BaseException) -> str:
         "To append to your config",
     ):
         text = text.partition(marker)[0]
-    return text.strip(" ;") + "."
-
-
-def _no_table() -> str:
-    jobs = sorted(path.stem for path in Path("jobs").glob("*.yaml"))
-    known = f" Jobs here: {', '.join(f'jobs={name}' for name in jobs)}." if jobs else ""
-    return f"table is missing: name the prompt table, table=prompts.csv, or a job.{known}"
-
-
-def swept_keys(arguments: Sequence[str]) -> list[str]:
-    """Return the keys that make a grid of a command line."""
-    return [o.get_key_element() for o in _parsed(arguments) if o.is_sweep_override()]
+    text = re.sub(r"^In '[^']*': \w+ raised while composing config:; ", "", text)
+    return text.strip(" ;.") + "."

@@ -13,12 +13,12 @@ def doctor(options: argparse.Namespace) -> int:
     """Print the checks of this machine, or the known faults in a log."""
     if options.log is not None:
         return _read_log(options)  # needs neither hydra nor a model
-    from batchgen.cli.compose import Composer
+    from batchgen.cli.compose import Composer, with_table
     from batchgen.doctor.examination import examine, has_failed, summary
 
     # As for a download: any path passes for the table, none is opened.
     checks = []
-    for check in examine(Composer(options.config_dir).job(["table=none.csv", *options.overrides])):
+    for check in examine(Composer(options.config_dir).job(with_table(options.overrides))):
         checks.append(check)
         if not options.json:
             print("\n".join(check.lines()), flush=True)

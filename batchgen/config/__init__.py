@@ -1,5 +1,8 @@
 """The settings of a job: their types, ranges and defaults, and how names become a config.
 
+nearest       the known name that a misspelt one is nearest to
+shell         settings and commands as a message suggests them
+paths         paths as people write them
 schedulers    the supported schedulers and all their names
 lora          the text that names adapters and their weights
 validation    ranges
@@ -13,6 +16,7 @@ sampling      the settings that shape every image of a job
 models        the models and adapters a job may name
 device        where a model runs, and the switches of that device
 job           `JobConfig`, the whole of it
+keys          the keys of a job's settings, and what each of them holds
 names         a `JobConfig` from names and plain values, and back
 job_identity  the part of a config that distinguishes one job from another
 """

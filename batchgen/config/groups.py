@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -39,6 +40,12 @@ def config_folder() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
+def shipped_folder() -> Path:
+    """Return the folder that holds jobs/: that of the package once installed, or the checkout."""
+    inside = _PACKAGE / "conf"
+    return inside if inside.is_dir() else _PACKAGE.parent
+
+
 @functools.cache
 def names(group: str) -> tuple[str, ...]:
     """Return the names of a group, in alphabetical order."""
@@ -51,7 +58,9 @@ def entry(group: str, name: str) -> Entry:
     import yaml
 
     if name not in names(group):
-        raise ConfigError([f"{group}={name!r} is not one of {', '.join(names(group))}."])
+        known = names(group)
+        near = did_you_mean(name, known)
+        raise ConfigError([f"{group}={name!r} is not one of {', '.join(known)}.{near}"])
     text = (config_folder() / group / f"{name}.yaml").read_text(encoding="utf-8")
     values = dict(yaml.safe_load(text))
     schema: str | None = None

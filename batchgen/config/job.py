@@ -17,6 +17,7 @@ from typing import Any
 from batchgen.config import lora, seeds
 from batchgen.config.device import DeviceConfig
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
+from batchgen.config.paths import expanded
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 from batchgen.config.structure import type_problems
@@ -202,6 +203,13 @@ class JobConfig:
     """Images whose row left the table: they stay, or `drop` moves them to .batchgen/removed."""
     limit: int | None = None
     """Only the first so many rows."""
+
+    def __post_init__(self) -> None:
+        """Expand `~` in front of the paths that are opened as they stand here."""
+        for name in ("table", "output_root"):
+            path = getattr(self, name)
+            if isinstance(path, str) and path.startswith("~"):
+                setattr(self, name, str(expanded(path)))
 
     @property
     def job_name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,8 @@ from batchgen.config.job import JobConfig
 from batchgen.config.models import MODELS, ModelConfig
 from batchgen.config.structure import structured
 from batchgen.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made")
 _DEFAULT_MODEL = "sdxl-base"
@@ -55,7 +58,22 @@ def config_from(settings: Mapping[str, Any]) -> JobConfig:
     if problems or config is None or model is None:
         raise ConfigError(problems)
     config.model = model
+    if note := note_of_preset(settings.get("sampling"), model):
+        log.warning("%s", note)
     return config
+
+
+def note_of_preset(preset: Any, model: ModelConfig) -> str | None:
+    """Say that a preset that brings a model of its own runs with another one, or return None."""
+    if not isinstance(preset, str) or preset not in groups.names("sampling"):
+        return None
+    own = groups.entry("sampling", preset).chosen.get("model")
+    if own is None or model_named(own).name == model.name:
+        return None
+    return (
+        f"sampling={preset} is made for model={own}, and this job runs model={model.name}: its "
+        "pictures may be poor. Leave the model out, or choose another preset."
+    )
 
 
 def config_of_job(content: Mapping[str, Any]) -> JobConfig:

@@ -7,9 +7,11 @@ refused with the reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from batchgen.config.nearest import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,11 @@ REFUSED: dict[str, str] = {
     "DPM++ SDE Karras": _NO_REPEAT,
     "DEISMultistepScheduler": "fails on MindSpore 2.7.1",
     "DEIS": "fails on MindSpore 2.7.1",
+    "DPM++ 2S ancestral": f"{_NOT_DIFFUSERS}; dpmpp_singlestep is close",
+    "DPM++ 2S ancestral Karras": f"{_NOT_DIFFUSERS}; dpmpp_singlestep_karras is close",
     "KDPM2DiscreteScheduler": _NAN,
+    "dpm_2": _NAN,
+    "dpm_2_karras": _NAN,
     "kdpm2": _NAN,
     "kdpm2_karras": _NAN,
     "DPM2": _NAN,
@@ -109,10 +115,27 @@ REFUSED: dict[str, str] = {
 }
 """Well-known names, and why each is not supported."""
 
+_ELSEWHERE = {
+    "dpm_2_ancestral": "kdpm2_ancestral",
+    "dpm_2_a": "kdpm2_ancestral",
+    "dpm2_a": "kdpm2_ancestral",
+    "dpm2_ancestral": "kdpm2_ancestral",
+    "kdpm_2_a": "kdpm2_ancestral",
+    "kdpm_2_ancestral": "kdpm2_ancestral",
+    "dpmsolverpp": "dpmpp_2m",
+    "dpmsingle": "dpmpp_singlestep",
+    "uni_pc_bh2": "unipc",
+}
+"""What ComfyUI, kohya's scripts and InvokeAI call a scheduler, where they mean the same, as
+`_normal` writes it; their `k_` and `sample_` in front and InvokeAI's `_k` behind need no line."""
+
 
 def _normal(name: str) -> str:
-    """Return a name in the spelling that all are compared in: `DPM++ 2M` is `dpmpp_2m`."""
-    return re.sub(r"[\s-]+", "_", name.strip().casefold().replace("++", "pp"))
+    """Return a name in the spelling that all are compared in: `DPM++ 2M` is `dpmpp_2m`.
+
+    What stands between two names, as in `dpmpp_2m + karras` or `DPM++ 2M (Karras)`, is a space.
+    """
+    return re.sub(r"[\s\-+/,;()]+", "_", name.strip().casefold().replace("++", "pp")).strip("_")
 
 
 def _known_names() -> dict[str, str]:
@@ -131,16 +154,39 @@ def canonical(name: str) -> str:
     """Return the one name of a scheduler that is known by several; a name unknown stays as it is.
 
     Known are our own names, the classes of diffusers and the labels of AUTOMATIC1111's web UI, in
-    any case, with spaces, dashes or underscores.
+    any case, with spaces, dashes or underscores, and those of ComfyUI, kohya's scripts and InvokeAI
+    where they mean the same; a noise schedule may stand behind, `dpmpp_2m` + `karras`.
     """
-    return _CANONICAL.get(_normal(name), name)
+    return next((_CANONICAL[one] for one in _spellings(name) if one in _CANONICAL), name)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Yield a name as we may know it, the likeliest first."""
+    whole = re.sub(r"^(k|sample)_", "", _normal(name))
+    whole = re.sub(r"_k$", "_karras", whole)
+    base = whole.removesuffix("_karras")
+    suffix = whole[len(base) :]
+    yield _normal(name)
+    yield whole
+    yield _ELSEWHERE.get(base, _CANONICAL.get(base, base)) + suffix
 
 
 def scheduler_problem(name: object) -> str | None:
     """Say why a name is no scheduler on offer, or None for a canonical one."""
     if name in SCHEDULERS:
         return None
-    reason = _REASONS.get(_normal(name)) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return f"is not one of {', '.join(SCHEDULERS)}"
+    reason = next((_REASONS[one] for one in _spellings(name) if one in _REASONS), None)
     if reason:
         return f"is not offered: it {reason}"
-    return f"is not one of {', '.join(SCHEDULERS)}"
+    near = _nearest(_normal(name))
+    return f"is not one of {', '.join(SCHEDULERS)}" + (f"; the nearest is {near}" if near else "")
+
+
+def _nearest(name: str) -> str | None:
+    """Return the scheduler that an unknown name is a variety of, or is spelt most like."""
+    known = {**_CANONICAL, **_ELSEWHERE}
+    begun = [one for one in known if name.startswith(f"{one}_")]
+    near = max(begun, key=len) if begun else nearest(name, known)
+    return known.get(near or "")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar, get_origin
 
+from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
 
 _Config = TypeVar("_Config")
@@ -166,7 +167,8 @@ def _problems(error: BaseException, key: str) -> Iterator[str]:
     if isinstance(error, ForbiddenExtraKeysError):
         known = ", ".join(field.name for field in dataclasses.fields(error.cl))
         for name in sorted(error.extra_fields):
-            yield f"{_joined(key, name)} is no setting; there are: {known}."
+            near = did_you_mean(name, (field.name for field in dataclasses.fields(error.cl)))
+            yield f"{_joined(key, name)} is no setting; there are: {known}.{near}"
     elif isinstance(error, BaseValidationError):
         for inner in error.exceptions:
             yield from _problems(inner, _joined(key, *_place(inner)))

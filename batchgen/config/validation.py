@@ -12,7 +12,9 @@ def number_problem(
     """Say what is wrong with a number that must lie in [low, high], or None."""
     kind = "a whole number" if whole else "a number"
     allowed = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"is not finite: give {kind}"
+    if isinstance(value, bool) or not isinstance(value, allowed):
         return f"is not {kind}"
     if not low <= value <= high:
         return f"is not {kind} from {_short(low)} to {_short(high)}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from batchgen.config.paths import absence
 from batchgen.errors import ConfigError
 from batchgen.faults.symptoms import SYMPTOMS, Symptom
 
@@ -63,7 +64,10 @@ def sightings(path: Path) -> list[Sighting]:
         with path.open(encoding=_encoding(path), errors="replace", newline="\n") as log:
             lines, first_error = _first_lines(log)
     except OSError as error:
-        raise ConfigError([f"--log {path} cannot be read: {error.strerror}."]) from error
+        reason = absence(path) if path.is_symlink() and not path.exists() else None
+        raise ConfigError(
+            [f"--log {path} {reason or f'cannot be read: {error.strerror}'}."]
+        ) from error
     return _explained(lines, first_error)
 
 

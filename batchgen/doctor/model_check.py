@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchgen.config import groups
+from batchgen.config import groups, shell
 from batchgen.config.device import DeviceKind
 from batchgen.config.models import Dtype, FakeModel, ModelConfig
 from batchgen.doctor.check import Check, failed, ok, warning
@@ -23,7 +23,7 @@ def _files(model: ModelConfig) -> Check:
     if isinstance(model, FakeModel):
         return ok("model files", f"model={model.name} needs none")
     of = (
-        f"model={model.name}"
+        shell.override("model", model.name)
         if model.name in groups.names("model")
         else "with the settings of this job"
     )

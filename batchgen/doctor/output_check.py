@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from batchgen.config import shell
 from batchgen.config.job import JobConfig
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import StorageError
@@ -93,5 +94,7 @@ def _space(config: JobConfig, place: Path) -> Check:
     n_images = int(free / image_size_bytes(JobFolder(config.folder), config))
     finding = f"{free / 2**30:,.1f} GiB free, about {n_images:,} images"
     if n_images < _FEW_IMAGES:
-        return warning("free space", finding, f"df -h {place.resolve()}; or {_ELSEWHERE}")
+        return warning(
+            "free space", finding, f"{shell.command('df', '-h', place.resolve())}; or {_ELSEWHERE}"
+        )
     return ok("free space", finding)

@@ -14,6 +14,7 @@ from typing import Protocol
 from batchgen.adapters.adapter import hub_folder, in_folder
 from batchgen.adapters.lora_file import LoraFile
 from batchgen.config.models import AdapterConfig, SdxlModel
+from batchgen.config.paths import expanded
 from batchgen.errors import ModelError
 from batchgen.hub.hubs import Hub, HuggingFace, Mirror, ModelScope, RemoteFile
 from batchgen.model import weights
@@ -196,7 +197,7 @@ def is_left_alone(model: SdxlModel, source: str) -> bool:
         if named is not None and has_files(named) and not weights.receipt(named):
             raise _not_ours(named, fault) from fault
         return False
-    if source not in HUBS and Path(source).expanduser().is_dir():
+    if source not in HUBS and expanded(source).is_dir():
         has_model = (_within(source, model.hub_id, _INDEX) / _INDEX).is_file()
         if not has_model:
             return True
@@ -212,7 +213,7 @@ def _named(model: SdxlModel) -> Path | None:
     """What the user names as the folder of a model: of a single file, that of its configs."""
     single = weights.files_in(Path(), model).single
     named = model.path if single is None else model.config_path
-    return Path(named).expanduser() if named else None
+    return expanded(named) if named else None
 
 
 def _not_ours(named: Path, fault: ModelError) -> ModelError:
@@ -244,6 +245,6 @@ def _mirror(source: str, hub_id: str, sign: str) -> Mirror:
 
 def _within(source: str, hub_id: str, sign: str) -> Path:
     """Where a folder has the files of a repository: in OWNER/NAME, in NAME, or else at its top."""
-    top = Path(source).expanduser().absolute()
+    top = expanded(source).absolute()
     places = (top / hub_id, top / hub_id.rpartition("/")[2])
     return next((place for place in places if any(place.glob(sign))), top)

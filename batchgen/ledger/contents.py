@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from batchgen.config import shell
 from batchgen.errors import FolderError
 from batchgen.ledger import events
 from batchgen.ledger.events import MisshapenEvent, UnknownEvent
@@ -22,7 +23,7 @@ from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
 from batchgen.ledger.records import Key
 from batchgen.ledger.sources import Source, Unsealed
 from batchgen.ledger.state import LedgerState
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import JobFolder, no_job
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 
 _Read = TypeVar("_Read")
@@ -56,7 +57,7 @@ class Contents:
 def refuse_no_job(folder: JobFolder) -> None:
     """Raise `FolderError` for a folder that is no job."""
     if not folder.is_job():
-        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+        raise no_job(folder.root)
     refuse_other_folders(folder)
 
 
@@ -159,7 +160,7 @@ def _refused(folder: JobFolder, path: Path) -> Iterator[None]:
     except UNREADABLE as error:
         raise FolderError(
             f"{path} does not open as a file of batchgen's ({error}). "
-            f"Run: batchgen verify --repair {folder.root}"
+            f"Run: {shell.command('batchgen', 'verify', '--repair', folder.root)}"
         ) from error
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchgen.config import shell
 from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
+from batchgen.config.paths import absence, expanded
 from batchgen.errors import ModelError, ModelMissing
 from batchgen.model.model_files import ModelFiles, check
 from batchgen.model.tensors import AGAIN
@@ -156,7 +158,9 @@ def find(model: ModelConfig) -> ModelFiles:
         raise TypeError(f"a {type(model).__name__} has no files")
     if model.path is None:
         return _cached(model)
-    path = Path(model.path).expanduser()
+    path = expanded(model.path)
+    if path.is_symlink() and not path.exists():
+        raise ModelError(f"model.path={model.path} {absence(path)}. Correct the link or the path.")
     if path.is_file():
         return _beside(path, model)
     if not (path / "model_index.json").is_file():
@@ -169,7 +173,7 @@ def find(model: ModelConfig) -> ModelFiles:
 
 def files_in(folder: Path, model: SdxlModel) -> ModelFiles:
     """The files of a model whose configs, and weights if not in a single file, are in `folder`."""
-    path = Path(model.path).expanduser() if model.path else None
+    path = expanded(model.path) if model.path else None
     single = path if path is not None and path.suffix == ".safetensors" else None
     return ModelFiles(folder, model.variant, single, model.full_precision_vae)
 
@@ -182,7 +186,7 @@ def _beside(single: Path, model: SdxlModel) -> ModelFiles:
             "Name a .safetensors file, or a folder with model_index.json."
         )
     if model.config_path is not None:
-        return files_in(Path(model.config_path).expanduser(), model)
+        return files_in(expanded(model.config_path), model)
     return _cached(model)
 
 
@@ -202,10 +206,11 @@ def _cached(model: SdxlModel) -> ModelFiles:
         raise first_fault
     looked = "".join(f"\n  {place}" for place in places)
     if model.path is not None:
+        at = shell.override("model.path", model.path)
         raise ModelError(
             f"{model.path} holds tensors only, and the configs and tokenizers of {model.hub_id} "
-            "are not on this machine. Fetch them, a few MB, with `batchgen download model.path="
-            f"{model.path}` and the other settings of this job, or set model.config_path to a "
+            f"are not on this machine. Fetch them, a few MB, with `batchgen download {at}` and the "
+            "other settings of this job, or set model.config_path to a "
             f"folder with model_index.json. Looked in:{looked}"
         )
     raise ModelMissing(

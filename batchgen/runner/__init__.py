@@ -18,6 +18,7 @@ commits        image files, rows and events of what was made
 worker         the loop over batches
 opening        what happens before a start writes anything
 start          one start, from the open ledger to the compacted folder
+swept          the values of a grid's points
 grid           a folder of jobs
 reproduction   an image made again, and compared
 """

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from batchgen.config.job import JobConfig
 from batchgen.config.job_identity import of_point
 from batchgen.errors import ExitCode, FolderError
 from batchgen.ledger.seals import atomic_parquet
+from batchgen.runner.swept import column, retyped, rounded, shown
 from batchgen.storage.atomic import opening_errors
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
@@ -30,19 +32,24 @@ SEVERITY = (
 )  # fmt: skip
 """Exit codes of points from mild to severe; a grid ends with the worst of its points'."""
 
+_TYPED = {b"batchgen:values": b"typed"}
+"""Marks a sweep.parquet whose values have types; 0.1.0 wrote text."""
+
+_OWN = ("folder", "overrides", "settings")
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """One combination of a grid."""
 
-    overrides: Mapping[str, str]
-    """Config key to the value it has here."""
+    overrides: Mapping[str, Any]
+    """Config key to the value it has here, of its own type."""
     config: JobConfig
 
     @property
     def label(self) -> str:
         """The combination in one line."""
-        return " ".join(f"{key}={value}" for key, value in sorted(self.overrides.items()))
+        return " ".join(f"{key}={shown(value)}" for key, value in sorted(self.overrides.items()))
 
     @property
     def root(self) -> Path:
@@ -88,7 +95,7 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
     """
     refuse_job(root)
     path = root / GRID_FILE
-    known = {row["folder"]: row for row in pq.read_table(path).to_pylist()} if path.exists() else {}
+    known = {row["folder"]: row for row in known_points(root)}
     rows = {
         point.folder_name: {
             "folder": point.folder_name,
@@ -98,19 +105,57 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
         }
         for point in points
     }
-    if all(name in known for name in rows):
+    if all(name in known for name in rows) and _is_typed(path):
         return
     merged = {**known, **rows}
-    names = ["folder", "overrides", "settings"]
+    names = [*_OWN]
     names += sorted({name for row in merged.values() for name in row} - set(names))
-    arrays = [pa.array([row.get(name) for row in merged.values()], pa.string()) for name in names]
+    arrays = [column([row.get(name) for row in merged.values()]) for name in names]
     table = pa.Table.from_arrays(arrays, names=names)
     with opening_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         if not os.access(root, os.W_OK):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-    with atomic_parquet(path, table.schema, {}) as writer:
-        writer.write_table(table)
+    with atomic_parquet(path, table.schema, _TYPED) as writer:
+        writer.write_table(table.replace_schema_metadata(_TYPED))
+
+
+def known_points(root: Path) -> list[dict[str, Any]]:
+    """Return the rows of a grid's sweep.parquet, their values typed; none where there is no file.
+
+    In a file of 0.1.0 every value is text, and a text may have Hydra's escapes in it.
+    """
+    path = root / GRID_FILE
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    if not _is_typed(path):
+        rows = [
+            {name: value if name in _OWN else retyped(name, value) for name, value in row.items()}
+            for row in rows
+        ]
+    return rows
+
+
+def _is_typed(path: Path) -> bool:
+    """Whether the values in a sweep.parquet have types of their own."""
+    return path.exists() and (pq.read_schema(path).metadata or {}).items() >= _TYPED.items()
+
+
+class Twins:
+    """The points of a grid's sweep.parquet, found by settings that differ in last digits only."""
+
+    def __init__(self, root: Path) -> None:
+        """Read the file, where there is one."""
+        rows = known_points(root)
+        self._folders = {row["folder"] for row in rows}
+        self._by_settings = {rounded(row["settings"]): row for row in rows}
+
+    def of(self, point: Point) -> Mapping[str, Any] | None:
+        """Return the row of a point that stands there under other digits, or None."""
+        if not self._folders or point.folder_name in self._folders:
+            return None
+        return self._by_settings.get(rounded(point.settings))
 
 
 def label_of(folder: Path) -> str | None:

@@ -25,7 +25,7 @@ from batchgen.pipelines.factory import load
 from batchgen.plan.requests import ImageRequest
 from batchgen.runner.device_choice import resolved_device
 from batchgen.runner.memory_ladder import Rung
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import JobFolder, is_dangling, no_job
 
 _LOSSY = (f".{ImageFormat.jpeg.value}", ".jpeg")
 
@@ -57,7 +57,7 @@ def original_in_job(folder: JobFolder, row_key: str, image_index: int = 0) -> Or
     """Return an image of a job by its row key, with the batch it was made in."""
     content = folder.identity()
     if content is None:
-        raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+        raise no_job(folder.root)
     of_row = find_rows(folder, "row_key", row_key)
     wanted = [row for row in of_row if row["image_index"] == image_index]
     if not wanted:
@@ -96,6 +96,8 @@ def original_of_file(path: Path) -> Original:
 
 
 def _original_alone(path: Path) -> Original:
+    if is_dangling(path):
+        raise no_job(path)
     try:
         text = image_file.parameters_of(path)
     except OSError as error:

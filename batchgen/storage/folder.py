@@ -196,6 +196,18 @@ class JobFolder:
         write_atomically(path, text.encode("utf-8", "surrogatepass") + b"\n")
 
 
+def is_dangling(path: Path) -> bool:
+    """Whether a path is a link that leads nowhere."""
+    return path.is_symlink() and not path.exists()
+
+
+def no_job(root: Path) -> FolderError:
+    """Return the error of a folder that is no job's, or of a link that leads nowhere."""
+    if is_dangling(root):
+        return FolderError(f"{root} is a link to {str(root.readlink())!r}, and nothing is there.")
+    return FolderError(f"{root} is no job's folder: there is no job.json in it.")
+
+
 def jobs_in(root: Path) -> list[JobFolder]:
     """Return the job that a folder is, or the jobs below it, ordered by path.
 
@@ -204,6 +216,8 @@ def jobs_in(root: Path) -> list[JobFolder]:
     if (root / "job.json").is_file():
         return [JobFolder(root)]
     folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
+    if not folders and is_dangling(root):
+        raise no_job(root)
     if not folders:
         raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
     return folders

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from batchgen.cli.compose import Composer, swept_keys
+from batchgen.cli.compose import Composer
+from batchgen.config import shell
 from batchgen.config.device import DeviceKind
 from batchgen.config.groups import config_folder
 from batchgen.config.job import ImageFormat, JobConfig, OnChange
@@ -53,6 +60,75 @@ def test_a_value_inside_a_group_goes_with_the_group_in_any_order() -> None:
     assert config.model == FakeModel(latency_s=1.5, fail_rows=[1, 2])
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("steps=5", "sampling.steps=5"),
+        ("sampling.stpes=5", "sampling.steps=5"),
+        ("samplng.steps=5", "sampling.steps=5"),
+        ("cfg_scale=5", "sampling.guidance_scale=5"),
+        ("sampler=euler", "sampling.scheduler=euler"),
+        ("negative_prompt=a b", "'sampling.negative_prompt=a b'"),
+        ("on_chnage=redo", "on_change=redo"),
+        ("batchsize=2", "batch_size=2"),
+        ("delimiter=;", "'reading.delimiter=;'"),
+        ("negative_prompt=blurry, ugly", "'sampling.negative_prompt=blurry, ugly'"),
+        ("tabel=it's (1).csv", """'table=it'"'"'s (1).csv'"""),
+        ("num_images=2", "images_per_prompt=2"),
+        ("outdir=x", "output_root=x"),
+        ("stop.max_hour=2", "stop.max_hours=2"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_one_that_was_meant(typed: str, meant: str) -> None:
+    """Also one without its group, or by the name that other tools give it."""
+    (problem,) = problems(*FAKE, typed)
+    key = typed.partition("=")[0]
+    assert problem == f"{typed}: there is no setting {key}. Did you mean {meant}?"
+
+
+def test_a_key_like_no_other_is_answered_with_all_there_are() -> None:
+    """Those beside it."""
+    (problem,) = problems(*FAKE, "images.xyzzy=1")
+    assert "There are: images.format, images.compress_level" in problem
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("model=demoo", "demo"), ("sampling=lightning", "lightning-4")]
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(typed: str, meant: str) -> None:
+    """Beside all there are."""
+    (problem,) = problems("table=t.csv", typed)
+    assert problem.endswith(f" Did you mean {meant}?")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", ".nan"])
+@pytest.mark.parametrize("key", ["sampling.guidance_scale", "sampling.steps", "stop.max_hours"])
+def test_a_number_that_is_not_finite_is_refused_as_such(key: str, value: str) -> None:
+    """Not as a number out of range."""
+    found = problems(*FAKE, f"{key}={value}")
+    assert "not a finite number" in found[0] or value == ".nan"
+
+
+def test_a_preset_with_a_model_of_its_own_beside_another_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The model of the preset is not dropped in silence."""
+    job("table=t.csv", "sampling=turbo", "model=demo")
+    assert (
+        "sampling=turbo is made for model=sdxl-turbo, and this job runs model=demo" in caplog.text
+    )
+    caplog.clear()
+    job("table=t.csv", "sampling=turbo")
+    assert not caplog.text
+
+
+def test_a_tilde_in_front_of_a_path_is_the_home(home: Path) -> None:
+    """Where the shell has not expanded it; the folder of configs, too."""
+    config = Composer("~").job(["table=~/t.csv", "output_root=~/x", "model=fake"])
+    assert (config.table, config.output_root) == (str(home / "t.csv"), str(home / "x"))
+    assert job("table=~nobody-here/t.csv").table == "~nobody-here/t.csv"
+
+
 def test_all_problems_come_at_once() -> None:
     """Misspelt keys, wrong types, ranges and sizes are listed in one ConfigError."""
     found = problems(
@@ -93,19 +169,75 @@ def test_a_group_that_does_not_exist_is_answered_with_those_that_do() -> None:
     assert all(name in problem for name in ("demo", "fake", "sdxl-base"))
 
 
-def test_a_path_hydra_cannot_parse_is_answered_with_the_quoted_form_that_works() -> None:
-    """What stands between the double quotes is the argument after the shell."""
-    (problem,) = problems("table=/data/中文/x.csv", "model=fake")
-    quoted = problem.partition('Write: "')[2].removesuffix('"')
-    assert quoted == "table='/data/中文/x.csv'"
-    assert job(quoted, "model=fake").table == "/data/中文/x.csv"
+HOSTILE = [
+    "/data/中文/提示词 表.csv", "it's (1).csv", "${x}.csv", "a${model.nosuch}", "$(touch made).csv",
+    "`touch made`.csv", 'say "hi".csv', "it's \"both\".csv",
+    "back\\slash.csv", "end\\", "\\'", '\\"',
+    "a=b,c", "[a]", "{a}", "choice()", "range(3)", "a b", "!x", "50% *?", "#1", "null!", "${x",
+    "blurry, (bad)", "blurry, ugly", "[word]", "two\nlines", "a\\${x}b", "x:y", "~nobody/x",
+]  # fmt: skip
 
 
-def test_a_quote_inside_a_path_is_escaped_in_the_advice() -> None:
-    """The advice for a path with an apostrophe parses too."""
-    (problem,) = problems("table=it's 中文.csv", "model=fake")
-    quoted = problem.partition('Write: "')[2].removesuffix('"')
-    assert job(quoted, "model=fake").table == "it's 中文.csv"
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_text_needs_no_quotes_of_hydra(text: str) -> None:
+    """Without -m, what the grammar cannot read, or reads as a sweep, is the text as typed."""
+    config = job(*FAKE, f"sampling.negative_prompt={text}", f"reading.columns.prompt={text}")
+    if "\\" not in text:  # outside quotes Hydra drops some backslashes: that it can read
+        assert config.sampling.negative_prompt == text
+        assert config.reading.columns == {"prompt": text}
+
+
+@pytest.mark.parametrize(
+    "path", ["/data/中文/提示词 表.csv", "it's (1).csv", "${x}.csv", "a,b.csv"]
+)
+def test_a_table_is_named_as_it_is(path: str) -> None:
+    """Whatever is in its name."""
+    assert job(f"table={path}", "model=fake").table == path
+
+
+def test_an_interpolation_that_stands_for_something_is_still_hydras() -> None:
+    """Any value that the grammar reads means what Hydra says."""
+    assert job(*FAKE, "name=${model.name}-x").name == "fake-x"
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "null", "1e3", "true", "007", "", "nan", " x "])
+def test_what_is_suggested_is_the_same_text_again(text: str) -> None:
+    """In Hydra's grammar, with and without -m."""
+    (line,) = shlex.split(shell.override("sampling.negative_prompt", text))
+    assert job(*FAKE, line).sampling.negative_prompt == text
+    (point,) = Composer().grid([*FAKE, line])
+    assert job(*point).sampling.negative_prompt == text
+
+
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_any_text_survives_hydras_grammar(text: str) -> None:
+    """Quotes, backslashes and dollars in any order."""
+    override = OverridesParser.create().parse_override(f"k={shell.quoted(text)}")
+    assert override.value() == text
+    escaped = OmegaConf.create({"k": shell.without_interpolation(text)})
+    assert escaped.k == text
+
+
+@given(
+    text=st.text("$`\"'\\!*~{}()[]<>|&;#?,= \n\tab中", max_size=15),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_suggested_survives_bash(text: str) -> None:
+    """Pasted, it runs nothing, and is the same argument."""
+    suggested = shell.override("table", text)
+    script = f"printf '%s\\0' {suggested}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert done.stdout == shlex.split(suggested)[0].encode() + b"\0"
+
+
+def test_a_grid_that_cannot_be_read_is_answered_with_the_quoted_form_that_works() -> None:
+    """With -m a comma means a grid, so a text with commas needs quotes."""
+    with pytest.raises(ConfigError) as caught:
+        Composer().grid([*FAKE, "name=it's (1)", "seed=1,2"])
+    (problem,) = caught.value.problems
+    (line,) = shlex.split(problem.partition("Write: ")[2])
+    assert job(*FAKE, line).name == "it's (1)"
 
 
 @pytest.mark.parametrize("argument", ["demo", "prompts.csv"])
@@ -194,7 +326,7 @@ def test_a_config_folder_of_the_user_adds_to_the_groups(tmp_path: Path) -> None:
 
 def test_a_config_folder_that_is_not_there_is_named() -> None:
     """A misspelt --config-dir is not passed over."""
-    with pytest.raises(ConfigError, match="--config-dir nosuch is no folder"):
+    with pytest.raises(ConfigError, match="--config-dir nosuch is not there"):
         Composer("nosuch")
 
 
@@ -217,12 +349,28 @@ def test_a_folder_with_an_apostrophe_will_do_to_work_in(
     assert job(*FAKE).table == "t.csv"
 
 
-def test_a_swept_value_without_m_is_refused() -> None:
-    """A comma is a grid, or needs quotes."""
-    (problem,) = problems(*FAKE, "sampling.negative_prompt=blurry,dark")
-    assert problem.endswith("is a grid of jobs: add -m, or quote the value.")
-    quoted = job(*FAKE, "sampling.negative_prompt='blurry,dark'")
-    assert quoted.sampling.negative_prompt == "blurry,dark"
+@pytest.mark.parametrize(
+    ("override", "advice"),
+    [
+        ("sampling.steps=10,20", "sampling.steps=10,20 is a grid of 2 jobs: add -m, or give one"),
+        ("seeds=0,1,2", "write seeds='[0,1,2]'; for a job each, add -m"),
+        ("seeds=range(0,3)", "write 'seeds=[0,1,2]'; for a job each, add -m"),
+        ("model.fail_rows=1,2", "write 'model.fail_rows=[1,2]'"),
+        ("seed=1 seed=2", ""),
+    ],
+)
+def test_a_swept_value_without_m_is_refused(override: str, advice: str) -> None:
+    """With advice that fits: a list where the setting takes one."""
+    (problem,) = problems(*FAKE, *override.split())
+    assert advice.replace("seeds='[", "'seeds=[") in problem
+
+
+def test_the_same_key_twice_is_refused() -> None:
+    """Neither wins in silence; plus signs make no other key."""
+    (problem,) = problems(*FAKE, "sampling.steps=4", "++sampling.steps=5")
+    assert problem == (
+        "sampling.steps is given twice, sampling.steps=4 and ++sampling.steps=5: leave one out."
+    )
 
 
 def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
@@ -248,7 +396,7 @@ def test_each_point_of_a_grid_composes_to_a_job() -> None:
 
 def test_only_swept_keys_make_a_grid() -> None:
     """A list is one value."""
-    assert swept_keys([*FAKE, "seeds=[1,2]", "sampling.steps=1,2"]) == ["sampling.steps"]
+    assert Composer().swept_keys([*FAKE, "seeds=[1,2]", "sampling.steps=1,2"]) == ["sampling.steps"]
 
 
 def test_the_yaml_of_a_job_holds_every_key_with_its_value() -> None:

@@ -70,10 +70,63 @@ def test_a_scheduler_that_is_not_offered_is_refused_with_the_reason(name: str, r
     assert reason in problem
 
 
-def test_an_unknown_scheduler_is_answered_with_all_there_are() -> None:
+def test_an_unknown_scheduler_is_answered_with_all_there_are_and_the_nearest() -> None:
     """Any of the names may be copied."""
     (problem,) = SamplingConfig(scheduler="eulr").problems()
-    assert problem == f"sampling.scheduler='eulr' is not one of {', '.join(SCHEDULERS)}."
+    names = ", ".join(SCHEDULERS)
+    assert problem == (f"sampling.scheduler='eulr' is not one of {names}; the nearest is euler.")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("k_euler_a", "euler_ancestral"),
+        ("k_euler_ancestral", "euler_ancestral"),
+        ("euler_karras", "euler_karras"),
+        ("dpmpp_2m + karras", "dpmpp_2m_karras"),
+        ("dpmpp_2m karras", "dpmpp_2m_karras"),
+        ("dpmpp_2m/karras", "dpmpp_2m_karras"),
+        ("DPM++ 2M (Karras)", "dpmpp_2m_karras"),
+        ("DPM++ 2M SDE, Karras", "dpmpp_2m_sde_karras"),
+        ("k_dpmpp_2m", "dpmpp_2m"),
+        ("sample_dpmpp_2m", "dpmpp_2m"),
+        ("dpm_2_ancestral", "kdpm2_ancestral"),
+        ("k_dpm_2_a", "kdpm2_ancestral"),
+        ("dpm_2_ancestral karras", "kdpm2_ancestral_karras"),
+        ("dpmsolver++", "dpmpp_2m"),
+        ("uni_pc_bh2", "unipc"),
+        ("sa_solver", "sasolver"),
+        ("euler_k", "euler_karras"),
+        ("dpmpp_2m_sde_k", "dpmpp_2m_sde_karras"),
+        ("unipc_k", "unipc_karras"),
+    ],
+)
+def test_the_samplers_of_other_programs_are_taken_where_they_mean_the_same(
+    name: str, meant: str
+) -> None:
+    """ComfyUI's, with a scheduler behind, AUTOMATIC1111's, kohya's and InvokeAI's."""
+    assert canonical(name) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("dpmpp_2m_sde_gpu", "dpmpp_2m_sde"),
+        ("dpmpp_2m_exponential", "dpmpp_2m"),
+        ("euler_cfg_pp", "euler"),
+        ("dpmpp_3m_karras", "dpmpp_3m"),
+        ("heunpp2", "heun"),
+    ],
+)
+def test_a_sampler_that_is_another_is_told_the_nearest(name: str, near: str) -> None:
+    """Nearly the same is not the same."""
+    assert str(scheduler_problem(name)).endswith(f"the nearest is {near}")
+
+
+@pytest.mark.parametrize("name", ["dpm_2", "k_dpm_2", "dpmpp_2s_ancestral", "dpmpp_sde", "ddpm"])
+def test_a_sampler_that_is_refused_is_so_under_the_names_of_others(name: str) -> None:
+    """With the reason, not with a neighbour."""
+    assert "is not offered: it " in str(scheduler_problem(name))
 
 
 def test_the_spelling_of_a_scheduler_changes_no_config() -> None:
