@@ -32,15 +32,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+REMOVED = object()
+
+SCHEDULER: dict[str, Any] = {
+    "_class_name": "EulerDiscreteScheduler", "num_train_timesteps": 1000, "beta_start": 0.00085,
+    "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon",
+    "timestep_spacing": "leading",
+}  # fmt: skip
+"""SDXL's own, in `scheduler/scheduler_config.json`."""
+
+
 def weight_file(folder: Path, component: str, variant: str | None = "fp16") -> Path:
     """Return where a component's tensors are."""
     dotted = f".{variant}" if variant else ""
     return folder / component / f"{model_files.WEIGHTS[component]}{dotted}.safetensors"
 
 
-def write_model(folder: Path, variant: str | None = "fp16") -> Path:
-    """Write a whole model, and return its folder."""
-    for component, config in CONFIGS.items():
+def write_model(
+    folder: Path, variant: str | None = "fp16", *, unet: dict[str, Any] | None = None
+) -> Path:
+    """Write a whole model, and return its folder; `unet` is added to the config of its UNet."""
+    configs = CONFIGS | {"unet": CONFIGS["unet"] | (unet or {})}
+    for component, config in configs.items():
         (folder / component).mkdir(parents=True)
         (folder / component / "config.json").write_text(json.dumps(config))
         tensors = shapes.tensors(component, config)
@@ -54,8 +67,17 @@ def write_model(folder: Path, variant: str | None = "fp16") -> Path:
             tokens = {f"token{number}": number for number in range(model_files.BYTE_TOKENS)}
             (folder / component / "vocab.json").write_text(json.dumps(tokens))
             (folder / component / "merges.txt").write_text("#version: 0.2\n")
+    write_scheduler(folder)
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     return folder
+
+
+def write_scheduler(folder: Path, **changes: Any) -> Path:
+    """Write SDXL's scheduler with changes, `REMOVED` for a key to leave out; return the file."""
+    config = {k: v for k, v in (SCHEDULER | changes).items() if v is not REMOVED}
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(config))
+    return file
 
 
 def change(file: Path, **tensors: Any) -> None:

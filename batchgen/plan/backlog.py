@@ -81,6 +81,8 @@ class Backlog:
     """Of the first `limit` rows."""
     failed: set[int] = field(default_factory=set)
     """In-memory keys of the images that are out of attempts."""
+    cautions: list[str] = field(default_factory=list)
+    """What the user should know of settings that do not suit the weights."""
     n_taken: int = 0
     """Finished images whose row is no longer in the table."""
     n_changed: int = 0

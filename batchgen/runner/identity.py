@@ -29,6 +29,7 @@ from batchgen.ledger.reader import live_tables, n_committed
 from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
+from batchgen.plan.demands import Demands
 from batchgen.plan.scan import scan
 from batchgen.storage.folder import FORMAT, JobFolder
 from batchgen.table import Table, open_table
@@ -67,7 +68,14 @@ class Job:
         model = weights.identity(config.model, device)
         found = adapter.identified(config.adapters)
         adapter.check(found.values(), config.model)
-        return cls(config, folder, device, model, versions, found)
+        job = cls(config, folder, device, model, versions, found)
+        job.demands.refuse_scheduler(config.sampling.scheduler)
+        return job
+
+    @cached_property
+    def demands(self) -> Demands:
+        """What model and adapters demand of the settings of images."""
+        return Demands.of(self.config, self.adapters)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -86,11 +94,10 @@ class Job:
     @property
     def _revisions(self) -> dict[str, dict[str, int]]:
         """The numbers of what all images of the job have in common, where one was raised."""
-        model = self.config.model
-        things = [f"pipeline.{'fake' if isinstance(model, FakeModel) else 'sdxl'}"]
-        if any(thing.startswith("prediction.") for thing in REVISIONS):
-            things.append(f"prediction.{weights.prediction_type(model)}")
-        numbers = raised(things)
+        schedule, is_fake = self.demands.schedule, isinstance(self.config.model, FakeModel)
+        things = [f"pipeline.{'fake' if is_fake else 'sdxl'}"]
+        things.append(f"prediction.{schedule.prediction_type}")
+        numbers = raised([*things, "mark.ztsnr"] if schedule.is_marked else things)
         return {"revisions": numbers} if numbers else {}
 
     @cached_property
@@ -187,7 +194,8 @@ class Job:
 
     def scan(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
         """Read the whole table and compare it with what is committed."""
-        return scan(table, self.config, self.identity, finished, set_aside(state, self.config))
+        aside = set_aside(state, self.config)
+        return scan(table, self.config, self.identity, finished, aside, self.demands)
 
     def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
         """Raise `JobChanged` where finished images differ and `on_change` is `refuse`."""
@@ -248,7 +256,7 @@ def as_read(content: Any) -> Any:
 def notes(table: Table, backlog: Backlog) -> list[str]:
     """Return what the user should know before the job starts."""
     taken = [f"{backlog.n_taken:,} finished images have no row in the table any more; they stay."]
-    return [*table.notes, *(taken if backlog.n_taken else [])]
+    return [*table.notes, *backlog.cautions, *(taken if backlog.n_taken else [])]
 
 
 def resolved_device(config: JobConfig) -> DeviceKind:

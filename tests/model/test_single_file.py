@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from tiny_model import CONFIGS, change, weight_file, write_model
+from tiny_model import CONFIGS, change, weight_file, write_model, write_scheduler
 
 from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
@@ -79,8 +79,7 @@ def test_model_that_predicts_v_needs_a_scheduler_that_knows(files: ModelFiles) -
     change(single_of(files), v_pred=np.zeros(0, np.float32))
     with pytest.raises(ModelError, match=r"predicts v, .*model\.config_path.*v_prediction"):
         files.check()
-    scheduler = files.folder / "scheduler/scheduler_config.json"
-    scheduler.write_text('{"prediction_type": "v_prediction"}')
+    write_scheduler(files.folder, prediction_type="v_prediction")
     files.check()
 
 
