@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from batchgen.model import model_files, shapes
+from batchgen.model.single_file import PREFIXES, original_name
 
 TEXT: dict[str, Any] = {
     "vocab_size": 514, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
@@ -104,3 +106,24 @@ def write_shards(unet: Path) -> list[str]:
     index = unet / "diffusion_pytorch_model.safetensors.index.fp16.json"
     index.write_text(json.dumps({"weight_map": place}))
     return shards
+
+
+def joined(
+    folder: Path, variant: str | None, configs: dict[str, dict[str, Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return a folder's tensors under the names, and in the shapes, of a single file."""
+    single: dict[str, NDArray[Any]] = {}
+    for component, config in configs.items():
+        for name, tensor in load_file(weight_file(folder, component, variant)).items():
+            key = PREFIXES[component] + original_name(component, name, config)
+            if key.endswith(("in_proj_weight", "in_proj_bias")):
+                parts = single.setdefault(key, np.zeros((3, *tensor.shape), tensor.dtype))
+                parts["qkv".index(name.partition("self_attn.")[2][0])] = tensor
+            elif key.endswith(".text_projection"):
+                single[key] = np.ascontiguousarray(tensor.T)
+            elif component == "vae" and ".attentions." in name and tensor.ndim == 2:
+                single[key] = tensor[:, :, None, None]
+            else:
+                single[key] = tensor
+    thirds = {k: v.reshape(-1, *v.shape[2:]) for k, v in single.items() if ".in_proj_" in k}
+    return single | thirds
