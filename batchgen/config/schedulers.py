@@ -71,9 +71,10 @@ OWN_SPACING = (
 """Those that spread their steps in a way of their own, whatever `timestep_spacing` says."""
 
 _NO_ZERO_SNR = (
-    _HEUN, _LMS, _KDPM2A, _SINGLESTEP, "PNDMScheduler", "SASolverScheduler",
+    _HEUN, _LMS, _KDPM2A, _SINGLESTEP, "PNDMScheduler", "SASolverScheduler", _UNIPC,
 )  # fmt: skip
-"""Classes of MindOne 0.5.0 that do not know `rescale_betas_zero_snr`, and would pass it over."""
+"""Classes of MindOne 0.5.0 that do not know `rescale_betas_zero_snr`, and would pass it over; the
+last knows it, and fails where it is set, as it changes betas that are not there yet."""
 
 NO_ZERO_SNR = frozenset(
     name for name, scheduler in SCHEDULERS.items() if scheduler.class_name in _NO_ZERO_SNR

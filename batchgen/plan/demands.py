@@ -108,7 +108,7 @@ def unmet(schedule: NoiseSchedule, scheduler: str) -> str | None:
     able = ", ".join(name for name in SCHEDULERS if name not in NO_ZERO_SNR)
     return (
         "cannot draw with this model, whose last timestep is noise alone "
-        f"(rescale_betas_zero_snr): MindOne's has no such betas. Take one of {able}."
+        f"(rescale_betas_zero_snr): MindOne 0.5.0's cannot be given such betas. Take one of {able}."
     )
 
 

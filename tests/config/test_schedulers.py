@@ -51,7 +51,7 @@ def test_no_two_schedulers_share_a_name() -> None:
 
 
 def test_those_without_zero_snr_are_those_of_mindone_without_the_setting() -> None:
-    """Read in its sources: importing it takes seconds."""
+    """Read in its sources: importing it takes seconds. UniPC's has it, and fails with it."""
     found = importlib.util.find_spec("mindone")
     assert found is not None
     assert found.origin is not None
@@ -65,7 +65,7 @@ def test_those_without_zero_snr_are_those_of_mindone_without_the_setting() -> No
     }
     setting = "rescale_betas_zero_snr"
     without = {n for n, one in SCHEDULERS.items() if setting not in classes[one.class_name]}
-    assert without == NO_ZERO_SNR
+    assert without | {"unipc", "unipc_karras"} == NO_ZERO_SNR
 
 
 def test_what_is_offered_is_not_refused() -> None:
