@@ -9,7 +9,7 @@ from batchgen.config.device import DeviceKind
 from batchgen.config.models import Dtype, FakeModel, ModelConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.doctor.check import Check, failed, ok, warning
-from batchgen.errors import ModelError, ModelMissing
+from batchgen.errors import ModelError, ModelMissing, OtherModel
 from batchgen.model import weights
 from batchgen.plan.demands import unmet
 
@@ -37,6 +37,9 @@ def _files(model: ModelConfig, scheduler: str) -> Check:
         files.check()
     except ModelMissing as error:
         return warning("model files", str(error).splitlines()[0].partition(". ")[0], download)
+    except OtherModel as error:
+        finding, _, cure = str(error).rpartition(". ")
+        return failed("model files", finding, cure)
     except ModelError as error:
         return failed("model files", " ".join(str(error).split()), download)
     if reason := unmet(files.schedule(), scheduler):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.config.schedulers import SCHEDULERS
-from batchgen.errors import ModelError
+from batchgen.errors import OtherModel
 
 FILE = "scheduler/scheduler_config.json"
 """Where in a model's folder it stands."""
@@ -52,6 +52,7 @@ V_PREDICTION_TYPE = "v_prediction"
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
 """Empty tensors by which training tools mark a single file."""
 
+_CURE = "Take a model of SDXL's own noise schedule"
 _WRONG = "pictures would be drawn with another noise schedule than the model's"
 
 
@@ -83,7 +84,7 @@ def read(config: Mapping[str, Any], keys: Collection[str]) -> NoiseSchedule:
 
 
 def refuse_unknown(file: Path, config: Mapping[str, Any], index: object) -> None:
-    """Raise `ModelError` unless this scheduler_config.json says a schedule that is known here.
+    """Raise `OtherModel` unless this scheduler_config.json says a schedule that is known here.
 
     `index` is what model_index.json has for the scheduler, library and class; None for nothing.
     """
@@ -107,15 +108,15 @@ def refuse_unknown(file: Path, config: Mapping[str, Any], index: object) -> None
 
 
 def refuse_marks(single: Path, keys: Collection[str], scheduler: Path, predicted: str) -> None:
-    """Raise `ModelError` for a single file that is marked as another kind than `scheduler` says."""
+    """Raise `OtherModel` for a single file that is marked as another kind than `scheduler` says."""
     edm = next((key for key in sorted(keys) if key.startswith(_EDM)), None)
     if edm is not None:
-        raise ModelError(
+        raise OtherModel(
             f"{single} has the tensor {edm}, so it is of EDM's noise schedule, as Playground v2.5 "
-            f"is; {_WRONG}. Take a model of SDXL's own noise schedule."
+            f"is; {_WRONG}. {_CURE}."
         )
     if V_PREDICTION in keys and predicted != V_PREDICTION_TYPE:
-        raise ModelError(
+        raise OtherModel(
             f"{single} predicts v, and {scheduler} does not say so. Set model.config_path to a "
             f"folder whose scheduler has prediction_type={V_PREDICTION_TYPE}."
         )
@@ -138,10 +139,10 @@ def _refuse_other_numbers(file: Path, config: Mapping[str, Any]) -> None:
             raise _refusal(file, f"has {key}={value!r}, which is not between 0 and 1")
 
 
-def _refusal(file: Path, reason: str) -> ModelError:
-    return ModelError(
-        f"{file} {reason}; {_WRONG}. Take a model of SDXL's own noise schedule, or, if this is "
-        "one, the scheduler_config.json that it was published with."
+def _refusal(file: Path, reason: str) -> OtherModel:
+    return OtherModel(
+        f"{file} {reason}; {_WRONG}. {_CURE}, or, if this is one, the scheduler_config.json that "
+        "it was published with."
     )
 
 

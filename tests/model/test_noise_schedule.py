@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_model import REMOVED, weight_file, write_model, write_scheduler
 
-from batchgen.errors import ModelError
+from batchgen.errors import OtherModel
 from batchgen.model.model_files import ModelFiles
 from batchgen.model.noise_schedule import CLASSES, FILE, NoiseSchedule, read, refuse_marks
 
@@ -60,7 +60,7 @@ def test_an_unknown_schedule_is_refused(folder: Path, changes: dict[str, Any], s
     """Each sampler would put its own defaults in place of what it does not find."""
     file = write_scheduler(folder, **changes)
     weight_file(folder, "unet").write_bytes(b"not looked into")
-    with pytest.raises(ModelError, match=said) as refused:
+    with pytest.raises(OtherModel, match=said) as refused:
         ModelFiles(folder, "fp16").check()
     assert str(file) in str(refused.value)
 
@@ -77,7 +77,7 @@ def test_the_class_in_model_index_is_looked_at_too(folder: Path) -> None:
     index = folder / "model_index.json"
     entry = '"scheduler": ["diffusers", "EDMEulerScheduler"]'
     index.write_text(f'{{"_class_name": "StableDiffusionXLPipeline", {entry}}}')
-    with pytest.raises(ModelError, match=r"by model_index\.json, of the class EDMEulerScheduler"):
+    with pytest.raises(OtherModel, match=r"by model_index\.json, of the class EDMEulerScheduler"):
         ModelFiles(folder, "fp16").check()
 
 
@@ -93,13 +93,13 @@ def test_a_single_file_of_edm_is_refused(folder: Path, key: str) -> None:
     """Playground v2.5 and CosXL look like SDXL otherwise."""
     single = folder.parent / "playground.safetensors"
     save_file({key: np.zeros(4, np.float32)}, single)
-    with pytest.raises(ModelError, match=rf"{single} has the tensor {key}, .*Playground v2\.5"):
+    with pytest.raises(OtherModel, match=rf"{single} has the tensor {key}, .*Playground v2\.5"):
         ModelFiles(folder, "fp16", single).check()
 
 
 def test_v_prediction_and_its_mark_belong_together() -> None:
     """A file that predicts v beside a scheduler that does not say so would paint noise."""
-    with pytest.raises(ModelError, match=r"x predicts v, and s does not say so"):
+    with pytest.raises(OtherModel, match=r"x predicts v, and s does not say so"):
         refuse_marks(Path("x"), ["v_pred"], Path("s"), "epsilon")
     refuse_marks(Path("x"), ["v_pred", "ztsnr"], Path("s"), "v_prediction")
 

@@ -64,6 +64,22 @@ def test_model_that_predicts_v_needs_a_scheduler_that_knows(files: ModelFiles) -
     files.check()
 
 
+def test_a_single_file_may_have_fewer_transformers(tmp_path: Path) -> None:
+    """As those of SSD-1B, whose layers have the same names."""
+    fewer = {
+        "mid_block_type": "UNetMidBlock2D", "transformer_layers_per_block": [0, [2]],
+        "reverse_transformer_layers_per_block": [[2, 3], 0],
+    }  # fmt: skip
+    folder = write_model(tmp_path / "model", unet=fewer)
+    single = tmp_path / "SSD-1B.safetensors"
+    configs = CONFIGS | {"unet": CONFIGS["unet"] | fewer}
+    content = joined(folder, "fp16", configs)
+    save_file(content, single)
+    ModelFiles(folder, "fp16", single).check()
+    assert "model.diffusion_model.middle_block.0.in_layers.0.weight" in content
+    assert not any("middle_block.1." in name for name in content)
+
+
 @pytest.mark.parametrize(
     "key",
     [

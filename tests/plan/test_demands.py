@@ -23,7 +23,7 @@ from batchgen.config.job import JobConfig
 from batchgen.config.models import SdxlModel
 from batchgen.doctor import model_check
 from batchgen.doctor.check import Outcome
-from batchgen.errors import ConfigError, ModelError, Refused, TableError
+from batchgen.errors import ConfigError, OtherModel, Refused, TableError
 from batchgen.model.noise_schedule import FILE
 from batchgen.model.weights import DEMO_FOLDER
 from batchgen.report.forecast import forecast
@@ -75,11 +75,12 @@ def test_a_model_of_another_noise_schedule_is_refused_by_all(
     """As Playground v2.5, in the same words by `plan`, `run` and `doctor`."""
     model = demo(instead=EDM_CASE)
     table = write_table("prompt\na cat\n")
-    (said,) = refused_by(fake_config(table, model=model), ModelError)
+    (said,) = refused_by(fake_config(table, model=model), OtherModel)
     assert "is of the class EDMEulerScheduler" in said
     check = next(iter(model_check.checks(model, DeviceKind.cpu)))
     assert check.outcome is Outcome.failed
     assert "EDMEulerScheduler" in check.finding
+    assert check.cure.startswith("Take a model of SDXL's own noise schedule")
 
 
 def test_a_scheduler_without_zero_snr_is_refused_with_a_model_of_it(
