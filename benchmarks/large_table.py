@@ -71,8 +71,8 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     from batchgen.config.names import config_from
     from batchgen.ledger.notes import NOTES, MetadataNotes
     from batchgen.ledger.schema import METADATA, schema
+    from batchgen.ledger.seals import atomic_parquet
     from batchgen.ledger.state import LedgerState
-    from batchgen.ledger.writer import sealed_parquet
     from batchgen.plan.fingerprint import as_hex
     from batchgen.plan.resolution import image_columns
     from batchgen.runner.identity import Job
@@ -83,7 +83,7 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     job = Job.identify(config_from({**values, "sampling": settings}))
     job.folder.create()
     to_schema = schema(METADATA)
-    with sealed_parquet(
+    with atomic_parquet(
         job.folder.metadata, to_schema, {NOTES: MetadataNotes.encode(1, LedgerState())}
     ) as file:
         for rows in open_table(table, ReadingConfig()).chunks():

@@ -40,6 +40,22 @@ class OnChange(str, Enum):
     keep = "keep"
 
 
+class OnMissing(str, Enum):
+    """What to do with finished images whose files are gone from images/."""
+
+    redo = "redo"
+    drop = "drop"
+    refuse = "refuse"
+    trust = "trust"
+
+
+class OnRemoved(str, Enum):
+    """What to do with finished images whose row is no longer in the table."""
+
+    keep = "keep"
+    drop = "drop"
+
+
 @dataclass(kw_only=True)
 class ReadingConfig:
     """How the table is read."""
@@ -179,6 +195,11 @@ class JobConfig:
     timeout: TimeoutConfig = field(default_factory=TimeoutConfig)
     stop: StopConfig = field(default_factory=StopConfig)
     on_change: OnChange = OnChange.refuse
+    on_missing: OnMissing | None = None
+    """Images whose files are gone: `redo` makes them again, and so does None unless most are gone;
+    `drop` leaves them out until a start says `redo`; `refuse`; or `trust`, which does not look."""
+    on_removed: OnRemoved = OnRemoved.keep
+    """Images whose row left the table: they stay, or `drop` moves them to .batchgen/removed."""
     limit: int | None = None
     """Only the first so many rows."""
 

@@ -10,7 +10,7 @@ from batchgen.config.job import JobConfig
 from batchgen.doctor import cann, device_check, model_check, output_check, probe, software
 from batchgen.doctor.check import Check, Outcome, failed, not_needed
 from batchgen.errors import DeviceError
-from batchgen.runner.identity import resolved_device
+from batchgen.runner.device_choice import resolved_device
 
 
 def examine(config: JobConfig) -> Iterator[Check]:

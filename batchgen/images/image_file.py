@@ -27,11 +27,12 @@ class Saved:
 def save(path: Path, pixels: NDArray[np.uint8], parameters: str, config: ImagesConfig) -> Saved:
     """Write a picture with its settings inside; the same picture gives the same bytes.
 
-    The file appears whole, synced to disk, or not at all. Raises `StorageError`.
+    The file appears whole, synced to disk, or not at all; its folder is made where it is missing,
+    but not the one above, which is gone if a job's folder was moved away. Raises `StorageError`.
     """
     content = encode(pixels, parameters, config)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     write_atomically(path, content)
     return Saved(
         pixel_sha256=pixel_sha256(pixels),

@@ -9,8 +9,12 @@ notes         what a sealed file records about itself
 sources       a journal that was read, a part or metadata.parquet
 contents      journals, parts and metadata.parquet, as they are at one moment
 reader        what is committed, file by file, as one table, or in order in bounded memory
+image_names   the files in images/, compared with what is committed
 finished      the set of what is done, as arrays
+seals         SHA-256 of sealed files, and writing them
+carried       the table's own columns, given to rows that were committed before
 writer        the one writer of journals and parts
 compaction    parts merged into metadata.parquet, failures into failures.parquet
-verification  whether a folder is intact, and its repair
+verification  whether a folder is intact
+repair        a folder whose files and rows agree again
 """

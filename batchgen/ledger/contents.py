@@ -23,6 +23,7 @@ from batchgen.ledger.records import Key
 from batchgen.ledger.sources import Source, Unsealed
 from batchgen.ledger.state import LedgerState
 from batchgen.storage.folder import JobFolder
+from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 
 _Read = TypeVar("_Read")
 
@@ -56,6 +57,7 @@ def refuse_no_job(folder: JobFolder) -> None:
     """Raise `FolderError` for a folder that is no job."""
     if not folder.is_job():
         raise FolderError(f"{folder.root} is no job's folder: there is no job.json in it.")
+    refuse_other_folders(folder)
 
 
 def read_contents(folder: JobFolder) -> Contents:
@@ -65,6 +67,7 @@ def read_contents(folder: JobFolder) -> Contents:
         FolderError: A sealed file does not open, or another version wrote an event.
         FileNotFoundError: A file that is listed is gone; `consistently` reads again then.
     """
+    refuse_other_files(folder)
     contents = Contents()
     if folder.metadata.exists() or folder.metadata.is_symlink():
         _add_metadata(contents, folder)
@@ -171,7 +174,7 @@ def _add_metadata(contents: Contents, folder: JobFolder) -> None:
     with _refused(folder, folder.metadata):
         notes = MetadataNotes.read(folder.metadata)
     contents.last_sequence, contents.state = notes.covers, notes.state
-    source = Source(notes.covers, folder.metadata, None, frozenset(), notes.n_rows)
+    source = Source(notes.covers, folder.metadata, None, frozenset(), notes.n_rows, notes.table)
     contents.sources.append(source)
 
 
@@ -180,7 +183,7 @@ def _add_part(contents: Contents, sequence: int, path: Path, folder: JobFolder) 
         notes = PartNotes.read(path)
     for event in notes.events:
         contents.state.apply(event)
-    contents.sources.append(Source(sequence, path, None, notes.voids, notes.n_rows))
+    contents.sources.append(Source(sequence, path, None, notes.voids, notes.n_rows, notes.table))
 
 
 def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
@@ -199,4 +202,5 @@ def _add_journal(contents: Contents, sequence: int, path: Path) -> None:
         unsealed.apply(event)
         contents.state.apply(event)
     voids, n_rows = frozenset(unsealed.voids), len(unsealed.rows)
-    contents.sources.append(Source(sequence, path, unsealed, voids, n_rows))
+    source = Source(sequence, path, unsealed, voids, n_rows, unsealed.table)
+    contents.sources.append(source)

@@ -22,6 +22,8 @@ class Schema:
     """The columns of the rows that follow; the first event of a journal."""
 
     schema: pa.Schema
+    table: str = ""
+    """SHA-256 of the prompt table whose own columns the rows have; empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,19 @@ class Reset:
     """All failures and suspects are forgotten."""
 
 
-Event = Schema | Start | Done | Void | Fail | Suspect | Rung | Clear | Reset
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Images whose files are gone, or whose row left the table, are not to be made again."""
+
+    keys: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undrop:
+    """All images that were dropped may be made again."""
+
+
+Event = Schema | Start | Done | Void | Fail | Suspect | Rung | Clear | Reset | Drop | Undrop
 
 _KINDS: dict[str, type[Event]] = {
     "schema": Schema,
@@ -99,6 +113,8 @@ _KINDS: dict[str, type[Event]] = {
     "rung": Rung,
     "clear": Clear,
     "forgive": Reset,
+    "drop": Drop,
+    "undrop": Undrop,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -187,6 +203,7 @@ def _integer(value: Any) -> int:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "schema": _schema,
+    "table": _text,
     "keys": read_keys,
     "worker": _integer,
     "rows": _rows,

@@ -14,26 +14,37 @@ from numpy.typing import NDArray
 
 from batchgen.errors import FolderError
 from batchgen.ledger.contents import Contents
+from batchgen.ledger.image_names import ImageNames, Missing
 from batchgen.ledger.reader import keys_of, live_tables
 from batchgen.plan.backlog import Finished
 from batchgen.plan.fingerprint import Hashes, from_hex, text_hash
 from batchgen.storage.folder import JobFolder
 
 
-def load_finished(contents: Contents, same: Mapping[str, str] = MappingProxyType({})) -> Finished:
+def load_finished(
+    contents: Contents,
+    same: Mapping[str, str] = MappingProxyType({}),
+    names: ImageNames | None = None,
+) -> tuple[Finished, Missing]:
     """Return what is done as sorted columns: 20 bytes an image, 24 with long file names.
 
     Args:
         contents: What the folder holds.
         same: Environment of a row to the one it is as good as, where that is another.
+        names: The files that are there; images without a file are not done. None looks for none.
+
+    Returns:
+        What is done, and how many images without a file were left out.
     """
+    missing = Missing()
     n_most = sum(source.n_rows for source in contents.sources)
     key = np.empty(n_most, dtype=np.uint64)
     mark = np.empty(n_most, dtype=np.uint64)
     number: NDArray[Any] = np.empty(n_most, dtype=np.uint32)
     columns = ["row_key", "image_index", "row_index", "file_name", "fingerprint", "environment"]
     n = 0
-    for source, table in live_tables(contents, columns):
+    for source, rows in live_tables(contents, columns):
+        table = rows if names is None else _with_file(rows, names, missing)
         stretch = slice(n, n + table.num_rows)
         key[stretch] = keys_of(table)
         mark[stretch] = from_hex(table["fingerprint"]) ^ _environments(table["environment"], same)
@@ -43,7 +54,14 @@ def load_finished(contents: Contents, same: Mapping[str, str] = MappingProxyType
         number[stretch] = numbers
         n += table.num_rows
     order = np.argsort(key[:n])
-    return Finished(key=key[:n][order], mark=mark[:n][order], number=number[:n][order])
+    done = Finished(key=key[:n][order], mark=mark[:n][order], number=number[:n][order])
+    return done, missing
+
+
+def _with_file(table: pa.Table, names: ImageNames, missing: Missing) -> pa.Table:
+    is_missing = names.missing(table["file_name"])
+    missing.add(table["file_name"], is_missing)
+    return table.filter(~is_missing) if is_missing.any() else table
 
 
 def _environments(column: Any, same: Mapping[str, str]) -> Hashes:

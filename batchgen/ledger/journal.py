@@ -6,6 +6,7 @@ damaged line is skipped when reading: its event was never committed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -35,9 +36,15 @@ class Journal:
         """Write one event; where `durable`, it survives a loss of power once this returns."""
         line = encode(event)
         with storage_errors(self.path):
-            written = os.write(self._descriptor, line)
-            while written < len(line):
-                written += os.write(self._descriptor, line[written:])
+            size = os.fstat(self._descriptor).st_size
+            try:
+                written = os.write(self._descriptor, line)
+                while written < len(line):
+                    written += os.write(self._descriptor, line[written:])
+            except OSError:
+                with contextlib.suppress(OSError):  # a line that follows must not join a torn one
+                    os.ftruncate(self._descriptor, size)
+                raise
             if durable:
                 os.fdatasync(self._descriptor)
 
@@ -64,6 +71,20 @@ def decode(line: bytes) -> EventJson | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
+
+
+def damaged_lines(path: Path) -> list[int]:
+    """Return the numbers, from 1, of the lines that are damaged.
+
+    A last line without its end is not among them: a kill while it was written tears it, and what it
+    recorded was never committed.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [
+        number
+        for number, line in enumerate(lines, start=1)
+        if decode(line) is None and (line.endswith(b"\n") or number < len(lines))
+    ]
 
 
 def read_events(path: Path) -> Iterator[EventJson]:

@@ -33,6 +33,8 @@ class MetadataNotes:
     """Sequence number of the last file that was merged into it."""
     state: LedgerState
     n_rows: int
+    table: str
+    """As in `Source.table`."""
 
     @classmethod
     def read(cls, path: Path) -> MetadataNotes:
@@ -40,12 +42,14 @@ class MetadataNotes:
         metadata = pq.read_metadata(path)
         notes = json.loads((metadata.metadata or {})[NOTES])
         state = LedgerState.from_json(notes["facts"])
-        return cls(int(notes["covers"]), state, metadata.num_rows)
+        covers, table = int(notes["covers"]), str(notes.get("table", ""))
+        return cls(covers, state, metadata.num_rows, table)
 
     @staticmethod
-    def encode(covers: int, state: LedgerState) -> bytes:
+    def encode(covers: int, state: LedgerState, table: str = "") -> bytes:
         """Return the notes of a metadata.parquet that covers all files up to a number."""
-        return json.dumps({"covers": covers, "facts": state.as_json()}).encode()
+        of_table = {"table": table} if table else {}
+        return json.dumps({"covers": covers, "facts": state.as_json(), **of_table}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class PartNotes:
     """What it withdraws from earlier files."""
     events: tuple[Event, ...]
     n_rows: int
+    table: str
+    """As in `Source.table`."""
 
     @classmethod
     def read(cls, path: Path) -> PartNotes:
@@ -63,10 +69,12 @@ class PartNotes:
         metadata = pq.read_metadata(path)
         notes = json.loads((metadata.metadata or {})[NOTES])
         kept = tuple(events.parse(event) for event in notes["events"])
-        return cls(frozenset(read_keys(notes["voids"])), kept, metadata.num_rows)
+        voids, table = frozenset(read_keys(notes["voids"])), str(notes.get("table", ""))
+        return cls(voids, kept, metadata.num_rows, table)
 
     @staticmethod
-    def encode(voids: Iterable[Key], kept: Iterable[Event]) -> bytes:
+    def encode(voids: Iterable[Key], kept: Iterable[Event], table: str = "") -> bytes:
         """Return the notes of a part."""
         as_json = [events.as_json(event) for event in kept]
-        return json.dumps({"voids": sorted(voids), "events": as_json}).encode()
+        of_table = {"table": table} if table else {}
+        return json.dumps({"voids": sorted(voids), "events": as_json, **of_table}).encode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from batchgen.errors import FolderError
 from batchgen.ledger.contents import Contents, consistently, read_contents, refuse_no_job
+from batchgen.ledger.records import as_type
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.sources import Source, row_groups
 from batchgen.plan.backlog import hashed_keys
@@ -77,7 +79,7 @@ def n_committed(contents: Contents) -> int:
 def merged_schema(contents: Contents, carried: pa.Schema | None = None) -> pa.Schema:
     """Return the schema that holds every file's columns: ours first, then the tables' own.
 
-    Raises `FolderError` where a column has one type in one file and another in the next.
+    A column of a table that has one type in one file and another in the next is text.
     """
     schemas = [schema(METADATA, carried)]
     for source in contents.sources:
@@ -85,13 +87,14 @@ def merged_schema(contents: Contents, carried: pa.Schema | None = None) -> pa.Sc
             schemas.append(source.unsealed.schema)
         else:
             schemas.append(pq.read_schema(source.path).remove_metadata())
-    try:
-        return pa.unify_schemas(schemas)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise FolderError(
-            f"A column of the table changed its type since images were made: {error}. "
-            "Choose another name=, or give the column its old type back."
-        ) from error
+    fields: dict[str, Any] = {}
+    for column in chain.from_iterable(schemas):
+        known = fields.setdefault(column.name, column)
+        if pa.types.is_null(known.type):
+            fields[column.name] = column
+        elif column.type != known.type and not pa.types.is_null(column.type):
+            fields[column.name] = pa.field(column.name, pa.string())
+    return pa.schema(list(fields.values()))
 
 
 def read_table(folder: JobFolder) -> pa.Table:
@@ -269,7 +272,9 @@ def _place_of(table: pa.Table, index: int) -> _Place:
 def _fitted(table: pa.Table, to_schema: pa.Schema) -> pa.Table:
     names = set(table.schema.names)
     arrays = [
-        table[field.name] if field.name in names else pa.nulls(table.num_rows, field.type)
+        as_type(table[field.name], field.type)
+        if field.name in names
+        else pa.nulls(table.num_rows, field.type)
         for field in to_schema
     ]
     return pa.Table.from_arrays(arrays, schema=to_schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -41,6 +42,30 @@ def records_to_table(records: Collection[Record], to_schema: pa.Schema) -> pa.Ta
             values = [record["carried"].get(field.name) for record in records]
             arrays.append(_decode(values, field.type))
     return pa.Table.from_arrays(arrays, schema=to_schema)
+
+
+def as_type(column: Any, kind: pa.DataType) -> Any:
+    """Return an Arrow column as another type; what becomes text is written as JSON would have it.
+
+    Raises `pa.ArrowException` where a value does not fit.
+    """
+    if column.type == kind:
+        return column
+    if not pa.types.is_string(kind):
+        return column.cast(kind)
+    try:
+        if not pa.types.is_floating(column.type) and not pa.types.is_boolean(column.type):
+            return column.cast(kind)
+    except pa.ArrowException:
+        pass
+    texts = [None if value is None else _text_of(value) for value in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _is_json(kind: pa.DataType) -> bool:

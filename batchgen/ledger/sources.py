@@ -25,6 +25,8 @@ class Unsealed:
     in_flight: dict[int, tuple[Key, ...]] = field(default_factory=dict)
     """Worker to the images of its last start, as long as none of them is done or failed."""
     schema: pa.Schema = field(default_factory=lambda: schema(METADATA))
+    table: str = ""
+    """As in `Source.table`."""
     has_schema: bool = False
     """Whether the journal said its schema; rows of one that lost its first line do not count."""
     events: list[Event] = field(default_factory=list)
@@ -38,8 +40,9 @@ class Unsealed:
     def apply(self, event: Event) -> None:
         """Apply one event; other kinds change nothing here."""
         match event:
-            case events.Schema(to_schema):
+            case events.Schema(to_schema, table):
                 self.schema = to_schema
+                self.table = table
                 self.has_schema = True
             case events.Start(keys, worker):
                 self.in_flight[worker] = keys
@@ -70,6 +73,8 @@ class Source:
     unsealed: Unsealed | None
     voids: frozenset[Key]
     n_rows: int
+    table: str
+    """SHA-256 of the prompt table whose own columns its rows have; empty where it is not known."""
 
     @property
     def run_id(self) -> str:

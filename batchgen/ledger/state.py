@@ -34,6 +34,8 @@ class LedgerState:
     suspects: dict[Key, Suspect] = field(default_factory=dict)
     rungs: dict[str, str] = field(default_factory=dict)
     """Size, as 1024x768, to the rung of the memory ladder that worked for it."""
+    dropped: set[Key] = field(default_factory=set)
+    """Images whose files were gone, and that `on_missing=drop` leaves out."""
 
     def apply(self, event: Event) -> None:
         """Apply one event; other kinds change nothing here."""
@@ -53,15 +55,21 @@ class LedgerState:
             case events.Reset():
                 self.failures.clear()
                 self.suspects.clear()
+            case events.Drop(keys):
+                self.dropped.update(keys)
+            case events.Undrop():
+                self.dropped.clear()
 
     def events_to_keep(self, event: Event) -> list[Event]:
         """Return what of an event, about to be applied, a part must hold besides its rows."""
         match event:
             case events.Fail() | events.Suspect() | events.Rung() | events.Reset():
                 return [event]
+            case events.Drop() | events.Undrop():
+                return [event]
             case events.Done(rows):
                 keys = [key_of(row) for row in rows]
-                known = [key for key in keys if key in self.failures or key in self.suspects]
+                known = [key for key in keys if self._knows(key)]
                 return [events.Clear(tuple(known))] if known else []
         return []
 
@@ -69,6 +77,10 @@ class LedgerState:
         for key in keys:
             self.failures.pop(key, None)
             self.suspects.pop(key, None)
+            self.dropped.discard(key)
+
+    def _knows(self, key: Key) -> bool:
+        return key in self.failures or key in self.suspects or key in self.dropped
 
     def _suspect(self, key: Key, run_id: str, reason: str, *, is_alone: bool) -> None:
         suspect = self.suspects.setdefault(key, Suspect())
@@ -83,6 +95,7 @@ class LedgerState:
             "failures": list(self.failures.values()),
             "suspects": [[*key, s.runs, s.alone, s.reason] for key, s in self.suspects.items()],
             "rungs": self.rungs,
+            **({"dropped": sorted(self.dropped)} if self.dropped else {}),
         }
 
     @classmethod
@@ -93,4 +106,5 @@ class LedgerState:
             state.apply(events.parse({"type": "fail", "failure": failure}))
         for row_key, image_index, runs, alone, reason in content["suspects"]:
             state.suspects[row_key, image_index] = Suspect(runs, alone, reason)
+        state.dropped.update(events.read_keys(content.get("dropped", ())))
         return state

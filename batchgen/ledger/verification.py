@@ -1,25 +1,24 @@
-"""`batchgen verify`: whether a job's folder is intact, and its repair."""
+"""`batchgen verify`: whether a job's folder is intact."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batchgen.ledger.compaction import compact
-from batchgen.ledger.contents import consistently, read_contents, refuse_no_job
+from batchgen.ledger.contents import Contents, consistently, numbered, read_contents, refuse_no_job
 from batchgen.ledger.events import UnknownEvent
+from batchgen.ledger.journal import damaged_lines
 from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
-from batchgen.ledger.reader import live_tables, merged_schema
+from batchgen.ledger.reader import live_tables
 from batchgen.ledger.records import Key, Record, key_of
-from batchgen.ledger.writer import Ledger
-from batchgen.storage.atomic import storage_errors
+from batchgen.ledger.seals import is_as_sealed
 from batchgen.storage.folder import JobFolder
+from batchgen.storage.hashes import sha256
 from batchgen.storage.lock import FolderLock
 
 _COLUMNS = ["row_key", "image_index", "file_name", "file_sha256"]
@@ -31,33 +30,50 @@ class Findings:
 
     n_images: int = 0
     broken: list[Path] = field(default_factory=list)
-    """Sealed files that do not open."""
+    """Sealed files that do not open or have other bytes than were written, journals that are no
+    files."""
+    damaged: list[str] = field(default_factory=list)
+    """Journal lines whose checksum is wrong, as path and line."""
+    copies: list[Path] = field(default_factory=list)
+    """Parts all of whose rows are in another file as well."""
     missing: list[tuple[Key, str]] = field(default_factory=list)
     """Rows whose image is not there."""
     altered: list[tuple[Key, str]] = field(default_factory=list)
-    """Rows whose image has other bytes than it was written with."""
+    """Rows whose image has other bytes than it was written with, or is no file."""
     twice: list[Key] = field(default_factory=list)
     """Images that have two rows."""
     orphans: list[Path] = field(default_factory=list)
-    """Files under images/ that have no row."""
+    """What is under images/ and has no row."""
+    elsewhere: dict[str, Path] = field(default_factory=dict)
+    """Missing images that lie among the orphans, by their own name."""
+    n_unseen: int = 0
+    """Missing images of a job that does not look for them, `on_missing=trust`; nothing is wrong."""
 
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing to report."""
-        return not (self.broken or self.missing or self.altered or self.twice or self.orphans)
+        of_ledger = (self.broken, self.damaged, self.copies, self.twice)
+        return not any((*of_ledger, self.missing, self.altered, self.orphans))
 
     def lines(self) -> Iterator[str]:
         """Yield the findings in words."""
         for path in self.broken:
-            yield f"{path}: does not open"
+            yield f"{path}: does not open, or has other bytes than were written"
+        for where in self.damaged:
+            yield f"{where}: damaged; what it recorded is lost"
+        for path in self.copies:
+            yield f"{path}: all its rows are in another file, too"
         for (row_key, image_index), name in self.missing:
-            yield f"{name}: missing (row key {row_key!r}, image {image_index})"
+            place = f"; its bytes are in {self.elsewhere[name]}" if name in self.elsewhere else ""
+            yield f"{name}: missing (row key {row_key!r}, image {image_index}){place}"
         for (row_key, image_index), name in self.altered:
             yield f"{name}: other bytes than written (row key {row_key!r}, image {image_index})"
         for row_key, image_index in self.twice:
             yield f"row key {row_key!r}, image {image_index}: has two rows"
         for path in self.orphans:
             yield f"{path}: has no row"
+        if self.n_unseen:
+            yield f"{self.n_unseen} images were not seen: on_missing=trust does not look for them"
         yield f"{self.n_images} images, {'all well' if self.is_clean else 'not all well'}"
 
 
@@ -69,105 +85,117 @@ def verify(folder: JobFolder) -> Findings:
     refuse_no_job(folder)
     if folder.lock.exists():
         FolderLock(folder.lock).probe()
-    return _findings(folder)
+    return findings_in(folder)
 
 
-def repair(folder: JobFolder) -> Findings:
-    """Repair a folder and return what was wrong with it.
-
-    Sealed files that do not open, and images without a row, are moved to .batchgen/removed; rows
-    without their right image are withdrawn, so that the next start makes them again.
-    """
-    refuse_no_job(folder)
-    with FolderLock(folder.lock):
-        removed = folder.hidden / "removed" / secrets.token_hex(4)
-        findings = _findings(folder)
-        for path in findings.broken:
-            _move(path, removed / path.name)
-        if findings.broken:
-            findings = _merged(findings, _findings(folder))
-        bad = [key for key, _ in findings.missing + findings.altered] + findings.twice
-        if bad:
-            _withdraw(folder, bad)
-        for path in findings.orphans:
-            _move(path, removed / path.relative_to(folder.root))
-        for _, name in findings.altered:
-            _move(folder.root / name, removed / name)
-    return findings
-
-
-def _findings(folder: JobFolder) -> Findings:
-    findings = Findings(broken=[path for path in _sealed(folder) if not _opens(folder, path)])
+def findings_in(folder: JobFolder) -> Findings:
+    """Return what is wrong with a folder that no start works in; the ledger first, then images."""
+    findings = Findings(broken=list(_broken(folder)))
     if findings.broken:
         return findings
+    for _, path in sorted(numbered(folder.journals, ".jsonl")):
+        findings.damaged += [f"{path}, line {number}" for number in damaged_lines(path)]
     contents = consistently(folder, lambda: read_contents(folder))
-    seen: set[Key] = set()
-    names: set[str] = set()
-    for _, table in live_tables(contents, _COLUMNS):
-        for row in table.to_pylist():
-            key = key_of(row)
-            if key in seen:
-                findings.twice.append(key)
-            seen.add(key)
-            names.add(row["file_name"])
-            if folder.image_number(row["file_name"]) is None:
-                findings.missing.append((key, row["file_name"]))
-            else:
-                _check_image(folder.root / row["file_name"], row, findings)
-    findings.n_images = len(seen)
+    names = _check_rows(folder, contents, findings)
     findings.orphans = [
         path
-        for path in sorted(folder.root.glob("images/**/*"))
-        if path.is_file() and str(path.relative_to(folder.root)) not in names
+        for path in sorted(folder.images.glob("**/*"))
+        if not path.is_dir() and str(path.relative_to(folder.root)) not in names
     ]
+    _trust(folder, findings)
     return findings
 
 
-def _sealed(folder: JobFolder) -> Iterator[Path]:
-    if folder.metadata.exists():
+def _broken(folder: JobFolder) -> Iterator[Path]:
+    if (folder.metadata.exists() or folder.metadata.is_symlink()) and not _opens(
+        folder, folder.metadata
+    ):
         yield folder.metadata
-    yield from sorted(folder.parts.glob("[!.]*.parquet"))
+    for path in sorted(folder.parts.glob("[!.]*.parquet")):
+        if not _opens(folder, path):
+            yield path
+    for _, path in sorted(numbered(folder.journals, ".jsonl")):
+        if not path.is_file():
+            yield path
 
 
 def _opens(folder: JobFolder, path: Path) -> bool:
+    if not path.is_file():
+        return False
     try:
         MetadataNotes.read(path) if path == folder.metadata else PartNotes.read(path)
         with pq.ParquetFile(path) as file:
             for _ in file.iter_batches():
                 pass
     except UnknownEvent:
-        return True  # not damage: `read_contents` refuses it, and says that a newer version goes on
+        return (
+            True  # not damage: `read_contents` refuses it, and says that a newer version wrote it
+        )
     except UNREADABLE:
         return False
-    return True
+    return is_as_sealed(folder, path)
 
 
-def _check_image(path: Path, row: Record, findings: Findings) -> None:
-    entry = (key_of(row), row["file_name"])
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        findings.missing.append(entry)
+def _check_rows(folder: JobFolder, contents: Contents, findings: Findings) -> set[str]:
+    """Check the image of every row, and return the names of all."""
+    hashes: dict[Key, str] = {}
+    names: set[str] = set()
+    repeated: Counter[Path] = Counter()
+    twice: dict[Path, list[Key]] = {}
+    wanted: dict[str, str] = {}
+    for source, table in live_tables(contents, _COLUMNS):
+        for row in table.to_pylist():
+            key = key_of(row)
+            if key in hashes:
+                repeated[source.path] += hashes[key] == row["file_sha256"]
+                twice.setdefault(source.path, []).append(key)
+                continue
+            hashes[key] = row["file_sha256"]
+            names.add(row["file_name"])
+            _check_image(folder, row, findings, wanted)
+    n_rows = {source.path: source.n_rows for source in contents.sources}
+    findings.copies = [path for path, n in repeated.items() if n == n_rows[path]]
+    findings.twice = [key for path in twice if path not in findings.copies for key in twice[path]]
+    findings.n_images = len(hashes)
+    findings.elsewhere = dict(_elsewhere(folder, names, wanted))
+    return names
+
+
+def _check_image(
+    folder: JobFolder, row: Record, findings: Findings, wanted: dict[str, str]
+) -> None:
+    name, entry = row["file_name"], (key_of(row), row["file_name"])
+    path = folder.root / name
+    if folder.image_number(name) is None or not (path.is_file() or path.is_symlink()):
+        is_other = folder.image_number(name) is not None and path.exists()
+        (findings.altered if is_other else findings.missing).append(entry)
+        wanted[name] = row["file_sha256"]
         return
-    if hashlib.sha256(content).hexdigest() != row["file_sha256"]:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        digest = ""
+    if digest != row["file_sha256"]:
         findings.altered.append(entry)
 
 
-def _merged(before: Findings, after: Findings) -> Findings:
-    after.broken = before.broken
-    return after
+def _elsewhere(
+    folder: JobFolder, names: set[str], wanted: dict[str, str]
+) -> Iterator[tuple[str, Path]]:
+    """Yield missing images whose bytes are in a file that has no row."""
+    by_hash = {digest: name for name, digest in wanted.items()}
+    for path in sorted(folder.root.glob("**/*")) if by_hash else ():
+        is_ours = folder.hidden in path.parents or folder.report in path.parents
+        if is_ours or not path.is_file() or str(path.relative_to(folder.root)) in names:
+            continue
+        name = by_hash.pop(sha256(path), None)
+        if name is not None:
+            yield name, path
 
 
-def _withdraw(folder: JobFolder, keys: list[Key]) -> None:
-    to_schema = merged_schema(read_contents(folder))
-    ledger = Ledger(folder, f"repair-{secrets.token_hex(3)}", to_schema)
-    ledger.withdraw(sorted(set(keys)))
-    ledger.close()
-    compact(folder, {})
-
-
-def _move(path: Path, target: Path) -> None:
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(path):
-            path.replace(target)
+def _trust(folder: JobFolder, findings: Findings) -> None:
+    """Count missing images as unseen, where the job's last start was told not to look."""
+    config = (folder.identity() or {}).get("config", {}) if folder.job_json.exists() else {}
+    if config.get("on_missing") == "trust":
+        findings.n_unseen = len(findings.missing)
+        findings.missing = []

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchgen.ledger import events
 from batchgen.ledger.contents import Contents, numbered, read_contents
@@ -21,8 +19,9 @@ from batchgen.ledger.events import Event
 from batchgen.ledger.journal import Journal
 from batchgen.ledger.notes import NOTES, PartNotes
 from batchgen.ledger.records import Key, Record, records_to_table
+from batchgen.ledger.seals import atomic_parquet
 from batchgen.ledger.sources import Unsealed
-from batchgen.storage.atomic import atomic_file, storage_errors
+from batchgen.storage.atomic import storage_errors
 from batchgen.storage.folder import JobFolder
 
 logger = logging.getLogger(__name__)
@@ -34,15 +33,25 @@ PART_ROWS = 1000
 class Ledger:
     """The one writer of a job's commits; its methods may be called from any thread."""
 
-    def __init__(self, folder: JobFolder, run_id: str, to_schema: pa.Schema) -> None:
-        """Open a new journal, and seal those that earlier starts left behind."""
+    def __init__(
+        self, folder: JobFolder, run_id: str, to_schema: pa.Schema, table: str = ""
+    ) -> None:
+        """Open a new journal, and seal those that earlier starts left behind.
+
+        Args:
+            folder: The job's; the caller holds its lock.
+            run_id: Names the start.
+            to_schema: The columns of the rows to come.
+            table: SHA-256 of the prompt table that the rows' own columns are from.
+        """
         contents = read_contents(folder)
         self.state = contents.state
         self._folder = folder
         self.run_id = run_id
         self._schema = to_schema
+        self._table = table
         self._lock = threading.RLock()
-        self._unsealed = Unsealed(schema=self._schema, has_schema=True)
+        self._unsealed = self._empty()
         self._sequence = contents.last_sequence + 1
         self._journal = self._open_journal()
         self._suspect_unfinished(contents)
@@ -65,6 +74,15 @@ class Ledger:
     def withdraw(self, keys: Iterable[Key]) -> None:
         """Void committed images, before anything touches their files."""
         self._record(events.Void(tuple(keys)))
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Note that images are not to be made again, then void those that are committed."""
+        self._record(events.Drop(tuple(keys)))
+        self._record(events.Void(tuple(keys)))
+
+    def undrop(self) -> None:
+        """Let all dropped images be made again."""
+        self._record(events.Undrop())
 
     def fail(self, failure: Record) -> None:
         """Note that an image could not be made; `failure` is its row of failures.parquet."""
@@ -104,10 +122,7 @@ class Ledger:
         with self._lock:
             sealed, journal, unsealed = self._sequence, self._journal, self._unsealed
             self._sequence += 1
-            self._journal, self._unsealed = (
-                self._open_journal(),
-                Unsealed(schema=self._schema, has_schema=True),
-            )
+            self._journal, self._unsealed = self._open_journal(), self._empty()
             for worker, keys in unsealed.in_flight.items():
                 self.start(keys, worker=worker)
             self._seal(sealed, unsealed)
@@ -128,8 +143,11 @@ class Ledger:
 
     def _open_journal(self) -> Journal:
         journal = Journal(self._folder.journals / f"{self._sequence:08d}-{self.run_id}.jsonl")
-        journal.append(events.as_json(events.Schema(self._schema)), durable=False)
+        journal.append(events.as_json(events.Schema(self._schema, self._table)), durable=False)
         return journal
+
+    def _empty(self) -> Unsealed:
+        return Unsealed(schema=self._schema, table=self._table, has_schema=True)
 
     def _suspect_unfinished(self, contents: Contents) -> None:
         """Suspect the images on which an earlier start died of a fatal signal of its own.
@@ -150,21 +168,9 @@ class Ledger:
     def _seal(self, sequence: int, unsealed: Unsealed) -> None:
         table = records_to_table(unsealed.rows.values(), unsealed.schema)
         path = self._folder.parts / f"{sequence:08d}-{self.run_id}.parquet"
-        notes = {NOTES: PartNotes.encode(unsealed.voids, unsealed.events)}
-        with sealed_parquet(path, table.schema, notes) as writer:
+        notes = {NOTES: PartNotes.encode(unsealed.voids, unsealed.events, unsealed.table)}
+        with atomic_parquet(path, table.schema, notes, sealed_in=self._folder) as writer:
             writer.write_table(table)
-
-
-@contextmanager
-def sealed_parquet(
-    path: Path, to_schema: pa.Schema, notes: dict[bytes, bytes]
-) -> Iterator[pq.ParquetWriter]:
-    """Write a Parquet file that appears whole when the block ends well; see `atomic_file`."""
-    with (
-        atomic_file(path) as file,
-        pq.ParquetWriter(file, to_schema.with_metadata(notes), compression="zstd") as writer,
-    ):
-        yield writer
 
 
 def remove_covered(folder: JobFolder, sequence: int) -> None:

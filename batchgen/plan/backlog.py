@@ -7,7 +7,7 @@ images that are wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -63,6 +63,8 @@ class SetAside:
     """Out of attempts: not made at all while their settings are those that failed."""
     fingerprints: dict[tuple[str, int], str]
     """What the failed images were to be."""
+    dropped: Collection[tuple[str, int]] = ()
+    """Left out since their files were gone."""
 
     def failed_marks(self) -> Hashes:
         """Return the in-memory keys of the failed images, mixed with what they were to be."""
@@ -83,8 +85,14 @@ class Backlog:
     """In-memory keys of the images that are out of attempts."""
     cautions: list[str] = field(default_factory=list)
     """What the user should know of settings that do not suit the weights."""
-    n_taken: int = 0
-    """Finished images whose row is no longer in the table."""
+    n_dropped: int = 0
+    """Images that are left out since their files were gone; not among `n_images`."""
+    taken: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    """In-memory keys of finished images that the table does not ask for any more."""
+    row_hashes: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    """Hashes of the table's row keys, where something was taken; empty for rows without ids."""
+    own_seed: int | None = None
+    """The first row with a seed of its own, of a job with `seeds`."""
     n_changed: int = 0
     """Finished images whose settings or environment are not the ones asked for."""
     changed: list[ImageRequest] = field(default_factory=list)

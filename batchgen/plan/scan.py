@@ -7,7 +7,14 @@ from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig, OnChange
 from batchgen.errors import TableError
-from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, whole_windows
+from batchgen.plan.backlog import (
+    Backlog,
+    Finished,
+    Identity,
+    SetAside,
+    hashed_keys,
+    whole_windows,
+)
 from batchgen.plan.batches import chunk_rows, requests, window_rows
 from batchgen.plan.demands import Demands, Misfits
 from batchgen.plan.fingerprint import Hashes, text_hashes
@@ -34,6 +41,7 @@ class _Scan:
         self._identity = identity
         self._finished = finished
         self._failed_marks = aside.failed_marks()
+        self._dropped = hashed_keys(aside.dropped)
         self._limit = config.limit or np.iinfo(np.int64).max
         self._is_found = np.zeros(len(finished.key), dtype=bool)
         self._is_home = np.zeros(len(finished.key), dtype=bool)
@@ -50,6 +58,10 @@ class _Scan:
         marks = self._identity.marks(columns.fingerprint)
         is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
         is_wanted = rows.first_index + columns.row < self._limit
+        is_dropped = np.isin(columns.key, self._dropped) & is_wanted
+        self.backlog.n_dropped += int(np.count_nonzero(is_dropped))
+        is_wanted &= ~is_dropped
+        self._note_own_seed(rows)
         is_failed = np.isin(columns.key ^ columns.fingerprint, self._failed_marks)
         is_failed &= is_wanted & ~is_same
         self._note_changed(columns, is_found & ~is_same & is_wanted)
@@ -66,7 +78,7 @@ class _Scan:
         foreign = self._finished.number[~self._is_home]
         self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
         self.backlog.cautions += self._misfits.notes()
-        self.backlog.n_taken = int(np.count_nonzero(~self._is_found))
+        self.backlog.taken = self._finished.key[~self._is_found]
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
 
@@ -86,6 +98,13 @@ class _Scan:
         self.backlog.n_changed += len(changed)
         if room > 0 and len(changed):
             self.backlog.changed += requests(columns, changed[:room])
+
+    def _note_own_seed(self, rows: Rows) -> None:
+        if self._config.seeds is None or self.backlog.own_seed is not None:
+            return
+        seeds = rows.settings["seed"].slice(0, max(0, self._limit - rows.first_index))
+        if seeds.null_count < len(seeds):
+            self.backlog.own_seed = rows.first_index + seeds.is_valid().to_pylist().index(True)
 
     def _note_numbers(
         self,
@@ -144,7 +163,9 @@ def scan(
     backlog = state.result()
     del state
     if has_ids:
-        _refuse_duplicates(table, _drained(hashes))
+        joined = _drained(hashes)
+        _refuse_duplicates(table, joined)
+        backlog.row_hashes = joined if len(backlog.taken) else backlog.row_hashes
     return backlog
 
 

@@ -18,7 +18,8 @@ from batchgen.model import tokens, weights
 from batchgen.plan.backlog import Backlog
 from batchgen.plan.resolution import resolved
 from batchgen.runner.disk_space import image_size_bytes
-from batchgen.runner.identity import Job, notes
+from batchgen.runner.identity import Job
+from batchgen.runner.opening import Survey, surveyed
 from batchgen.storage.folder import JobFolder
 from batchgen.table import Table
 
@@ -28,11 +29,9 @@ _SHOWN = 5
 def forecast(config: JobConfig) -> Iterator[str]:
     """Yield the plan of a job line by line. Raises whatever `run` would refuse."""
     job = Job.identify(config)
-    table = job.open_table()
-    contents, finished = job.committed()
-    backlog = job.scan(table, contents.state, finished)
-    job.refuse_changes(backlog, contents)
-    yield from _table_lines(table, backlog)
+    survey = surveyed(job)
+    table, backlog = survey.table, survey.backlog
+    yield from _table_lines(survey)
     yield (
         f"model     {job.model.name} {job.model.revision} on {job.device.value}, {job.model.dtype}"
     )
@@ -97,13 +96,19 @@ def _is_long(texts: Any, count: tokens.Counter) -> NDArray[np.bool_]:
     return of_each
 
 
-def _table_lines(table: Table, backlog: Backlog) -> Iterator[str]:
+def _table_lines(survey: Survey) -> Iterator[str]:
+    table = survey.table
     used = [s if s == c else f"{s} (column {c!r})" for s, c in table.columns_used.items()]
-    yield f"table     {table.path}: {backlog.n_rows:,} rows"
+    yield f"table     {table.path}: {survey.backlog.n_rows:,} rows"
     yield f"used      {', '.join(used)}"
     yield f"carried   {', '.join(table.carried.names) or 'no further columns'}"
-    for note in notes(table, backlog):
+    for note in survey.notes:
         yield f"note      {note}"
+    if "row_key" not in table.columns_used:
+        yield (
+            "note      rows have no id and are known by their number: a row that is inserted "
+            "changes all after it. A column id names each row for good."
+        )
 
 
 def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """One start of a job.
 
-identity       what identifies a job, whether it is finished, what has changed
+device_choice  the NPU or the CPU
+identity       what identifies a job, whether it is finished
+changes        what is different from what the folder holds, refused or told
 result         what a job ends with
 stopping       signals, the clock, a device that hangs
 progress       the bar, the line, status.json
@@ -13,7 +15,8 @@ saver          encoding, writing and committing in the background
 failures       what follows from a failure: held back, charged, retried, or the job stops
 commits        image files, rows and events of what was made
 worker         the loop over batches
-start          lock, scan, work, compaction
+opening        what happens before a start writes anything
+start          one start, from the open ledger to the compacted folder
 grid           a folder of jobs
 reproduction   an image made again, and compared
 """

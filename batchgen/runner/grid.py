@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from batchgen.config.job import JobConfig
 from batchgen.config.job_identity import of_point
 from batchgen.errors import ExitCode, FolderError
-from batchgen.ledger.writer import sealed_parquet
+from batchgen.ledger.seals import atomic_parquet
 from batchgen.storage.atomic import opening_errors
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
@@ -109,7 +109,7 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
         root.mkdir(parents=True, exist_ok=True)
         if not os.access(root, os.W_OK):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-    with sealed_parquet(path, table.schema, {}) as writer:
+    with atomic_parquet(path, table.schema, {}) as writer:
         writer.write_table(table)
 
 

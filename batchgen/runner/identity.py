@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata as distributions
@@ -17,21 +17,24 @@ from typing import Any
 from batchgen.adapters import adapter
 from batchgen.adapters.adapter import Adapter
 from batchgen.config.device import DeviceKind
-from batchgen.config.job import JobConfig, OnChange
+from batchgen.config.job import JobConfig, OnMissing
 from batchgen.config.job_identity import of_job, of_part
 from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
 from batchgen.config.revisions import REVISIONS, raised
-from batchgen.errors import DeviceError, JobChanged
 from batchgen.ledger.contents import Contents, consistently, read_contents
 from batchgen.ledger.finished import load_finished
-from batchgen.ledger.reader import live_tables, n_committed
+from batchgen.ledger.image_names import ImageNames, Missing, count_missing, missing_keys
+from batchgen.ledger.reader import n_committed
+from batchgen.ledger.records import Key
 from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
 from batchgen.plan.demands import Demands
 from batchgen.plan.scan import scan
+from batchgen.runner.device_choice import resolved_device
 from batchgen.storage.folder import FORMAT, JobFolder
+from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 from batchgen.table import Table, open_table
 
 INSTANT_ROWS = 100_000
@@ -42,6 +45,18 @@ _MODELS = ("mindspore", "mindone", "transformers")
 _COMPARED = ("numpy", *_MODELS)
 """Versions that pictures may depend on. The others are only written down: a new batchgen raises the
 numbers of `config.revisions` where pictures change, and a new Pillow changes bytes, not pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a job's folder holds."""
+
+    contents: Contents
+    finished: Finished
+    """The images that are done; those whose files are gone are not."""
+    missing: Missing
+    to_drop: list[Key]
+    """Images whose files are gone, where they are to be left out from now on."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,8 @@ class Job:
         config.validated()
         folder = JobFolder(config.folder)
         folder.refuse_unless_job()
+        refuse_other_folders(folder)
+        refuse_other_files(folder)
         device = resolved_device(config)
         names = _OURS if isinstance(config.model, FakeModel) else _OURS + _MODELS
         versions = {name: distributions.version(name) for name in names}
@@ -143,6 +160,8 @@ class Job:
             "identity": self.description,
             "table": {
                 "path": str(table.path),
+                "resolved": str(table.path.resolve()),
+                "sha256": table.sha256(),
                 "size_bytes": table.stamp.size_bytes,
                 "n_rows": backlog.n_rows,
                 "n_images": backlog.n_images,
@@ -153,8 +172,11 @@ class Job:
 
     def finished_stamp(self, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
         """Return what must be unchanged for a finished job to be known as finished at once."""
-        path = Path(self.config.table).resolve()
+        path, config = Path(self.config.table).resolve(), self.config
+        beyond = {"on_missing": config.on_missing and config.on_missing.value}
+        beyond |= {"on_removed": config.on_removed.value}
         return {
+            **{key: value for key, value in beyond.items() if value not in (None, "keep")},
             "identity": self.description,
             "revisions": dict(REVISIONS),
             "limit": self.config.limit,
@@ -162,8 +184,11 @@ class Job:
             "table": {"path": str(path), "size_bytes": size_bytes, "mtime_ns": mtime_ns},
         }
 
-    def n_finished(self) -> int | None:
-        """Return how many images a finished job has, None if there may be something to do."""
+    def n_finished(self) -> tuple[int, list[str]] | None:
+        """Return how many images a finished job has, and what is to be said of them.
+
+        None if there may be something to do.
+        """
         finished = (self.folder.identity() or {}).get("finished")
         table = Path(self.config.table)
         if not isinstance(finished, dict) or not table.is_file():
@@ -176,69 +201,37 @@ class Job:
         is_compact = all(source.path == self.folder.metadata for source in contents.sources)
         is_same = finished.get("last_sequence") == contents.last_sequence
         is_whole = finished.get("n_committed") == n_committed(contents)
-        return int(finished["n_images"]) if is_compact and is_same and is_whole else None
+        if not (is_compact and is_same and is_whole):
+            return None
+        is_trusted = self.config.on_missing is OnMissing.trust
+        if not is_trusted and count_missing(self.folder, contents).n_images:
+            return None
+        return int(finished["n_images"]), [str(remark) for remark in finished.get("remarks", ())]
 
     def open_table(self) -> Table:
         """Open the prompt table; reads its header only."""
         return open_table(self.config.table, self.config.reading)
 
-    def committed(self) -> tuple[Contents, Finished]:
+    def committed(self) -> Committed:
         """Return what the folder holds, and as a set of what is done."""
         same = dict.fromkeys(self.same_environments, self.identity.environment)
+        mode = self.config.on_missing
 
-        def read() -> tuple[Contents, Finished]:
+        def read() -> Committed:
             contents = read_contents(self.folder)
-            return contents, load_finished(contents, same)
+            names = None if mode is OnMissing.trust else ImageNames(self.folder)
+            finished, missing = load_finished(contents, same, names)
+            gone: list[Key] = []
+            if missing.n_images and mode is OnMissing.drop:
+                gone = [key for keys in missing_keys(self.folder, contents) for key in keys]
+            return Committed(contents, finished, missing, gone)
 
         return consistently(self.folder, read)
 
-    def scan(self, table: Table, state: LedgerState, finished: Finished) -> Backlog:
+    def scan(self, table: Table, committed: Committed) -> Backlog:
         """Read the whole table and compare it with what is committed."""
-        aside = set_aside(state, self.config)
-        return scan(table, self.config, self.identity, finished, aside, self.demands)
-
-    def refuse_changes(self, backlog: Backlog, contents: Contents) -> None:
-        """Raise `JobChanged` where finished images differ and `on_change` is `refuse`."""
-        if backlog.n_changed and self.config.on_change is OnChange.refuse:
-            raise JobChanged("\n".join(self._difference(backlog, contents)))
-
-    def _difference(self, backlog: Backlog, contents: Contents) -> Iterator[str]:
-        yield (
-            f"{self.folder.root}: {backlog.n_changed} finished images were made with other "
-            "settings."
-        )
-        before = (self.folder.identity() or {}).get("identity")
-        now = as_read(self.description)
-        for key, old, new in _differences(comparable(before or now), now):
-            yield f"  {key}: {old} -> {new}"
-        yield from self._row_differences(backlog, contents)
-        yield (
-            "on_change=redo makes them again, on_change=keep leaves them as they are, "
-            "and another name= starts a job of its own."
-        )
-
-    def _row_differences(self, backlog: Backlog, contents: Contents) -> Iterator[str]:
-        wanted = {image.key: image for image in backlog.changed}
-        for _, table in live_tables(contents):
-            for row in table.to_pylist() if wanted else ():
-                image = wanted.pop((row["row_key"], row["image_index"]), None)
-                if image is None:
-                    continue
-                now = image.settings.as_columns()
-                fields = [
-                    f"{k}: {row.get(k)!r} -> {v!r}" for k, v in now.items() if row.get(k) != v
-                ]
-                fields += self._environment_differences(row["environment"])
-                what = "; ".join(fields) or "same settings, other model or environment"
-                which = f"row {image.row_index} (key {image.row_key!r}), image {image.image_index}"
-                yield f"  {which}: {what}"
-
-    def _environment_differences(self, environment: str) -> list[str]:
-        """Return what of the environment is another now than when a row was made."""
-        known = (self.folder.identity() or {}).get("environments", {})
-        now = as_read(comparable(self.environment))
-        then = comparable(known.get(environment, now))
-        return [f"{key}: {old} -> {new}" for key, old, new in _differences(then, now)]
+        aside = set_aside(committed.contents.state, self.config, committed.to_drop)
+        return scan(table, self.config, self.identity, committed.finished, aside, self.demands)
 
 
 def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,47 +246,16 @@ def as_read(content: Any) -> Any:
     return json.loads(json.dumps(content))
 
 
-def notes(table: Table, backlog: Backlog) -> list[str]:
-    """Return what the user should know before the job starts."""
-    taken = [f"{backlog.n_taken:,} finished images have no row in the table any more; they stay."]
-    return [*table.notes, *backlog.cautions, *(taken if backlog.n_taken else [])]
-
-
-def resolved_device(config: JobConfig) -> DeviceKind:
-    """Return `ascend` or `cpu` for the device a job asks for.
-
-    An NPU shows as /dev/davinci<N>. Raises `DeviceError` where a full-size model would land on a
-    CPU without being asked to.
-    """
-    if config.device.kind is not DeviceKind.auto:
-        return config.device.kind
-    if any(Path("/dev").glob("davinci[0-9]*")):
-        return DeviceKind.ascend
-    if config.model.full_size:
-        raise DeviceError(
-            f"No NPU here (there is no /dev/davinci*), and model={config.model.name} takes minutes "
-            "a step on a CPU. Check the driver with npu-smi info; device=cpu runs it all the same, "
-            "model=demo is small."
-        )
-    return DeviceKind.cpu
-
-
-def set_aside(state: LedgerState, config: JobConfig) -> SetAside:
-    """Return which images are no longer made in their batch, from the recorded failures."""
+def set_aside(state: LedgerState, config: JobConfig, to_drop: Iterable[Key] = ()) -> SetAside:
+    """Return which images are no longer made in their batch, or not at all, from the ledger."""
+    is_undone = config.on_missing is OnMissing.redo
+    dropped = {*to_drop} if is_undone else {*state.dropped, *to_drop}
     if config.retry.failed:
-        return SetAside({}, {}, {})
+        return SetAside({}, {}, {}, dropped)
     attempts = {key: failure["attempt"] for key, failure in state.failures.items()}
     spent = {k: n for k, n in attempts.items() if n >= config.retry.max_attempts}
     retries = {key: n for key, n in attempts.items() if key not in spent}
     for key, suspect in state.suspects.items():
         retries[key] = spent.pop(key, retries.get(key, 0)) + len(suspect.alone)
     fingerprints = {key: state.failures[key]["fingerprint"] for key in spent}
-    return SetAside(retries, spent, fingerprints)
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}".lstrip("."))
-    elif old != new:
-        yield prefix, json.dumps(old, ensure_ascii=False), json.dumps(new, ensure_ascii=False)
+    return SetAside(retries, spent, fingerprints, dropped)

@@ -23,7 +23,7 @@ from batchgen.ledger.reader import find_rows
 from batchgen.model import weights
 from batchgen.pipelines.factory import load
 from batchgen.plan.requests import ImageRequest
-from batchgen.runner.identity import resolved_device
+from batchgen.runner.device_choice import resolved_device
 from batchgen.runner.memory_ladder import Rung
 from batchgen.storage.folder import JobFolder
 

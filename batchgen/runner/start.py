@@ -13,31 +13,39 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from batchgen.config.job import JobConfig, OnChange
-from batchgen.errors import BatchgenError, ExitCode, JobInUse, Refused, StorageError
+from batchgen.config.job import JobConfig, OnChange, OnMissing, OnRemoved
+from batchgen.errors import (
+    BatchgenError,
+    ExitCode,
+    Refused,
+    StorageError,
+    TableChanged,
+    TableError,
+)
+from batchgen.ledger.carried import TableNow, is_followed
 from batchgen.ledger.compaction import compact
 from batchgen.ledger.contents import read_contents
-from batchgen.ledger.reader import merged_schema, n_committed
+from batchgen.ledger.image_names import missing_keys
+from batchgen.ledger.reader import n_committed
+from batchgen.ledger.repair import move
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
 from batchgen.pipelines.base import Pipeline
 from batchgen.pipelines.factory import load
-from batchgen.plan.backlog import Backlog, batches, hashed_keys
-from batchgen.runner.disk_space import refuse_if_full
-from batchgen.runner.identity import INSTANT_ROWS, Job, notes, set_aside
-from batchgen.runner.job_log import logging_to
+from batchgen.plan.backlog import batches, hashed_keys
+from batchgen.runner.changes import remarks
+from batchgen.runner.identity import INSTANT_ROWS, Job, set_aside
+from batchgen.runner.opening import Opened, opened
 from batchgen.runner.progress import Progress
 from batchgen.runner.result import JobResult
 from batchgen.runner.stopping import Stop
 from batchgen.runner.worker import Worker
-from batchgen.storage.atomic import clear_leftovers, storage_errors
-from batchgen.storage.folder import JobFolder
-from batchgen.storage.lock import FolderLock
-from batchgen.table import Table
+from batchgen.storage.atomic import storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -75,74 +83,46 @@ class PipelineCache:
 def run_job(config: JobConfig, cache: PipelineCache, stop: Stop) -> JobResult:
     """Make what is left of a job, and return how it ended; the caller closes the cache.
 
-    Raises `Refused` where nothing was started. All else ends in a `JobResult`: what was committed
-    until then stays.
+    Raises `Refused` where nothing was started, and `Stopped` for a signal before that. All else
+    ends in a `JobResult`: what was committed until then stays.
     """
-    job = Job.identify(config)
-    n_finished = job.n_finished()
-    if n_finished is not None:
-        return JobResult(
-            folder=job.folder.root,
-            n_images=n_finished,
-            n_made=0,
-            n_done=n_finished,
-            n_failed=0,
-            exit_code=ExitCode.done,
-            message=f"{n_finished} images, all done before",
-        )
+    with stop.interrupting():
+        job = Job.identify(config)
+        finished = job.n_finished()
+        if finished is not None:
+            return _done_before(job, *finished)
     with ExitStack() as stack:
-        return _begin(job, stack).run(cache, stop)
+        with stop.interrupting():
+            ready = opened(job, stack)
+        return _Start(ready).run(cache, stop)
 
 
-def _begin(job: Job, stack: ExitStack) -> _Start:
-    """Lock the folder, scan the table and refuse what must be refused, before anything else."""
-    folder, lock = job.folder, FolderLock(job.folder.lock)
-    table = job.open_table()
-    is_locked = folder.hidden.is_dir()
-    if is_locked:
-        stack.enter_context(lock)
-    contents, finished = job.committed()
-    backlog = job.scan(table, contents.state, finished)
-    del finished
-    job.refuse_changes(backlog, contents)
-    merged_schema(contents, table.carried)  # refuses a column that changed its type
-    refuse_if_full(folder, job.config, backlog.n_pending)
-    for note in notes(table, backlog):
-        logger.warning("%s", note)
-    folder.create()
-    if not is_locked:
-        stack.enter_context(lock)
-        if read_contents(folder).last_sequence != contents.last_sequence:
-            raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
-    _clear_leftovers(folder, has_died=bool(contents.journals))
-    folder.write_card()
-    stack.enter_context(logging_to(folder.log))
-    return _Start(job, table, backlog, lock)
-
-
-def _clear_leftovers(folder: JobFolder, *, has_died: bool) -> None:
-    """Delete what earlier starts were writing when they were killed; the caller holds the lock.
-
-    A start that ends in any other way leaves no journal, and nothing half written either.
-    """
-    for place in (folder.root, folder.hidden, folder.parts):
-        clear_leftovers(place, is_ours=True)
-    for place in (folder.root / "images").glob("*") if has_died else ():
-        clear_leftovers(place, is_ours=True)
+def _done_before(job: Job, n_images: int, said: list[str]) -> JobResult:
+    return JobResult(
+        folder=job.folder.root,
+        n_images=n_images,
+        n_made=0,
+        n_done=n_images,
+        n_failed=0,
+        exit_code=ExitCode.done,
+        message="; ".join([f"{n_images} images, all done before", *said]),
+    )
 
 
 class _Start:
     """One start of a job, from the open ledger to the compacted folder."""
 
-    def __init__(self, job: Job, table: Table, backlog: Backlog, lock: FolderLock) -> None:
-        self._job = job
-        self._table = table
-        self._backlog = backlog
-        self._lock = lock
+    def __init__(self, ready: Opened) -> None:
+        job, survey, self._lock = ready.job, ready.survey, ready.lock
+        backlog = survey.backlog
+        self._job, self._survey = job, survey
+        self._table, self._backlog = survey.table, backlog
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
-        self._ledger = Ledger(job.folder, run_id, schema(METADATA, table.carried))
+        to_schema = schema(METADATA, self._table.carried)
+        self._ledger = Ledger(job.folder, run_id, to_schema, self._table.sha256())
         if job.config.retry.failed:
             self._ledger.reset()
+        self._take_out()
         self._aside = set_aside(self._ledger.state, job.config)
         self._n_before = backlog.n_images - backlog.n_pending - backlog.n_failed
         self._progress = Progress(
@@ -174,6 +154,21 @@ class _Start:
             self._progress.enter("refused")
             raise
 
+    def _take_out(self) -> None:
+        """Withdraw images whose files are gone, and on request those of rows that left."""
+        job, committed, folder = self._job, self._survey.committed, self._job.folder
+        if job.config.on_missing is OnMissing.redo and self._ledger.state.dropped:
+            self._ledger.undrop()
+        if committed.missing.n_images:
+            take = self._ledger.drop if committed.to_drop else self._ledger.withdraw
+            for keys in missing_keys(folder, committed.contents):
+                take(keys)
+        left = self._survey.taken.left
+        if job.config.on_removed is OnRemoved.drop and left:
+            for _, name in left:
+                move(folder.root / name, folder.removed / self._ledger.run_id / name)
+            self._ledger.withdraw(key for key, _ in left)
+
     def _failed_for_good(self) -> Counter[str]:
         """Count the images of this table that are out of attempts, by type of error."""
         spent = list(self._aside.failed)
@@ -187,9 +182,10 @@ class _Start:
 
     def _make(self, cache: PipelineCache, stop: Stop) -> None:
         job, backlog = self._job, self._backlog
-        pipeline = cache.get(job)
+        with stop.interrupting():
+            pipeline = cache.get(job)
         self._progress.enter("running")
-        worker = Worker(job, self._ledger, self._progress, stop, pipeline)
+        worker = Worker(job, self._ledger, self._progress, stop, pipeline, self._lock.check)
         todo = batches(self._table, job.config, job.identity, backlog, self._aside)
         replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
         with _crash_note(job.folder.crash_note(self._ledger.run_id)):
@@ -199,21 +195,38 @@ class _Start:
         """Seal and compact the ledger, and return the result."""
         try:
             self._progress.enter("stopping")
+            self._lock.check()
             self._ledger.close()
-            compact(self._job.folder, {self._job.identity.environment: self._job.versions})
+            self._compact()
             result = self._result(error, stop)
+            # In this order: a kill in between leaves a job that is looked at once more.
+            self._progress.enter(_STATES[result.exit_code])
             if result.exit_code is ExitCode.done:
                 self._write_identity(finished=result)
-            self._progress.enter(_STATES[result.exit_code])
         except StorageError as full:
             self._ledger.abandon()
             result = self._result(error or full, stop)
         logger.info("%s", result.message)
         return result
 
+    def _compact(self) -> None:
+        """Merge all sealed files; rows of an earlier table get the own columns of this one."""
+        job, sha256 = self._job, self._table.sha256()
+        versions = {job.identity.environment: job.versions}
+        try:
+            is_current = is_followed(read_contents(job.folder), sha256)
+            now = None if is_current else TableNow(self._table)
+            followed = compact(job.folder, versions, now, sha256)
+        except (TableChanged, TableError) as error:
+            logger.warning("the table's own columns are compared at the next start: %s", error)
+            followed = compact(job.folder, versions, table=sha256)
+        if str(followed):
+            logger.warning("%s.", followed)
+
     def _result(self, error: BatchgenError | None, stop: Stop) -> JobResult:
         n_done, n_failed = self._progress.n_done, self._progress.n_failed
-        exit_code, message = ExitCode.done, f"{n_done} images, all done"
+        said = [f"{n_done} images, all done", *self._remarks]
+        exit_code, message = ExitCode.done, "; ".join(said)
         if error is not None:
             exit_code, message = error.exit_code, str(error)
         elif self._progress.n_left:
@@ -235,6 +248,10 @@ class _Start:
             message=message,
         )
 
+    @cached_property
+    def _remarks(self) -> list[str]:
+        return remarks(self._job, self._backlog, self._survey.committed.contents)
+
     def _write_identity(self, finished: JobResult | None = None) -> None:
         content = self._job.as_json(self._table, self._backlog)
         if finished is not None and self._backlog.n_rows <= INSTANT_ROWS:
@@ -244,6 +261,7 @@ class _Start:
                 "n_images": finished.n_images,
                 "n_committed": n_committed(contents),
                 "last_sequence": contents.last_sequence,
+                **({"remarks": self._remarks} if self._remarks else {}),
             }
         self._job.folder.write_json(self._job.folder.job_json, content)
 
@@ -262,4 +280,5 @@ def _crash_note(path: Path) -> Iterator[None]:
             faulthandler.disable()
             if was_enabled and sys.__stderr__ is not None:
                 faulthandler.enable(sys.__stderr__)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # an empty note says nothing to the next start
+                path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,12 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
-from batchgen.errors import ExitCode
+from batchgen.errors import ExitCode, Stopped
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+class _Interrupted(KeyboardInterrupt):
+    """A signal; no `except Exception` of a library takes it for an error of its own."""
 
 
 class Stop:
@@ -25,6 +31,7 @@ class Stop:
         self._ends = None if max_hours is None else time.monotonic() + max_hours * 3600
         self._reason: str | None = None
         self._is_signalled = False
+        self._is_interruptible = False
         self.on_leaving: Callable[[], None] = lambda: None
         """Called before the process ends at once, to release what other processes wait for."""
 
@@ -44,25 +51,57 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take SIGINT, SIGTERM and SIGUSR1 as a request to stop; the second ends the process.
+        """Take the signals as a request to stop; the second ends the process.
 
-        Outside the main thread, where Python allows no handlers, this changes nothing.
+        One that is ignored stays so, as SIGHUP under nohup. Outside the main thread, where Python
+        allows no handlers, this changes nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        heard = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in heard}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let a signal end the block at once: nothing in it must be finished first.
+
+        Raises `Stopped` for a signal that came before or comes within it.
+        """
+        self._is_interruptible = True
+        try:
+            if self._is_signalled:
+                self._interrupt()
+            yield
+        except _Interrupted:
+            raise Stopped(
+                f"stopped by {self._reason}; what is committed is safe, and the same command "
+                "resumes it."
+            ) from None
+        finally:
+            self._is_interruptible = False
+
+    def _interrupt(self) -> NoReturn:
+        raise _Interrupted
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if self._is_signalled:
             self.leave()
         self._is_signalled = True
         self._reason = signal.Signals(number).name
+        if self._is_interruptible:
+            self._interrupt()
+        with contextlib.suppress(OSError):
+            os.write(
+                2,
+                f"\nbatchgen: {self._reason}: the batch in flight is finished and committed; a "
+                "second signal leaves at once\n".encode(),
+            )
 
 
 class Watchdog:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -35,12 +35,20 @@ class Worker:
     """Makes batches with one pipeline, until all are made or a stop is requested."""
 
     def __init__(
-        self, job: Job, ledger: Ledger, progress: Progress, stop: Stop, pipeline: Pipeline
+        self,
+        job: Job,
+        ledger: Ledger,
+        progress: Progress,
+        stop: Stop,
+        pipeline: Pipeline,
+        check: Callable[[], None],
     ) -> None:
+        """Take what a start has; `check` raises `StorageError` where its folder is gone."""
         self._job = job
         self._ledger = ledger
         self._progress = progress
         self._stop = stop
+        self._check = check
         self._in_flight: list[Key] = []
         self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang, stop.leave)
         self._maker = Maker(
@@ -86,6 +94,7 @@ class Worker:
         for item in items:
             if self._stop.reason is not None:
                 return
+            self._check()
             yield item
 
     def _make(self, batch: Batch, failures: Failures, commits: Commits, saver: Saver) -> None:

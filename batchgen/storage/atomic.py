@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -89,17 +89,20 @@ def replacement(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, before_rename: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """Yield a binary file that appears at `path` complete when the block succeeds, or not at all.
 
     Written under a hidden name, synced, renamed; the folder is synced too. Readers see the old file
-    or the new one. Raises `StorageError`, and leaves no debris.
+    or the new one. `before_rename` is called before it appears. Raises `StorageError`, and leaves
+    no debris.
     """
     with storage_errors(path):
         with replacement(path) as draft, draft.open("xb") as file:  # never through a link
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if before_rename is not None:
+                before_rename()
         sync_folder(path.parent)
 
 

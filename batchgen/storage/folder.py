@@ -89,6 +89,21 @@ class JobFolder:
         return self.hidden / "parts"
 
     @property
+    def seals(self) -> Path:
+        """SHA-256 of each sealed file."""
+        return self.hidden / "seals"
+
+    @property
+    def removed(self) -> Path:
+        """Files that were taken out of the dataset and kept."""
+        return self.hidden / "removed"
+
+    @property
+    def images(self) -> Path:
+        """The image files, in subfolders of ten thousand rows each; may be a link to a folder."""
+        return self.root / "images"
+
+    @property
     def lock(self) -> Path:
         """The process that holds the folder."""
         return self.hidden / "lock"
@@ -119,7 +134,8 @@ class JobFolder:
         """Make the folder and those in it, where missing; harmless beside another start."""
         with opening_errors(self.root):
             self.journals.mkdir(parents=True, exist_ok=True)
-            self.parts.mkdir(exist_ok=True)
+            for place in (self.parts, self.seals, self.images):
+                place.mkdir(exist_ok=True)
 
     def write_card(self) -> None:
         """Write the dataset card, unless there is one; the caller holds the lock."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from batchgen.config.job import ReadingConfig
 from batchgen.errors import TableChanged, TableError
+from batchgen.storage.hashes import sha256
 from batchgen.table.columns import matched, near_misses
 from batchgen.table.delimited import DelimitedFile
 from batchgen.table.lines import JsonLinesFile, TextFile
@@ -56,6 +57,7 @@ class Table:
         self.notes: list[str] = []
         """Sentences that `plan` and `run` print as warnings."""
         self._reading = reading
+        self._sha256 = ""
         self._source = source
         self._schema = pa.schema([])
         self._casting = self._learned()
@@ -87,6 +89,13 @@ class Table:
         self._check_unchanged()
         if not has_rows:
             raise TableError(f"{self.path} has no rows. Write a row for each prompt.")
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the table's bytes, in hexadecimal; reads all of them."""
+        if not self._sha256:
+            with file_errors(self.path):
+                self._sha256 = sha256(self.path)
+        return self._sha256
 
     def _learned(self) -> Casting:
         """Match the columns known by now to settings; a setting that has its column keeps it."""

@@ -200,6 +200,7 @@ def test_the_same_picture_gives_the_same_bytes(tmp_path: Path, image_format: Ima
 
 def test_what_save_says_of_a_file_is_so(tmp_path: Path) -> None:
     """Both hashes and the size."""
+    (tmp_path / "images").mkdir()
     saved = save(tmp_path / "images" / "00000" / "0.png", PIXELS, text_of(), ImagesConfig())
     content = (tmp_path / "images" / "00000" / "0.png").read_bytes()
     assert saved.file_sha256 == hashlib.sha256(content).hexdigest()

@@ -91,7 +91,7 @@ def test_withdrawn_rows_are_left_out(folder: JobFolder, open_ledger: OpenLedger)
             one.commit([ledger_row(0), ledger_row(1)])
         one.close()
     contents = read_contents(folder)
-    assert n_committed(contents) == len(load_finished(contents).key) == 1
+    assert n_committed(contents) == len(load_finished(contents)[0].key) == 1
     compact(folder, {})
     assert places(pq.read_table(folder.metadata)) == [(1, 0)]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from batchgen.ledger.contents import consistently, read_contents
 from batchgen.ledger.journal import encode
 from batchgen.ledger.notes import NOTES
 from batchgen.ledger.reader import read_table
+from batchgen.ledger.repair import repair
 from batchgen.ledger.schema import METADATA, schema
-from batchgen.ledger.verification import repair, verify
-from batchgen.ledger.writer import sealed_parquet
+from batchgen.ledger.seals import atomic_parquet
+from batchgen.ledger.verification import verify
 from batchgen.storage.folder import JobFolder
 
 NEWER = {"type": "seal", "sha256": "00"}
@@ -32,7 +32,7 @@ def newer_part(folder: JobFolder) -> Path:
     folder.create()
     path = folder.parts / "00000007-r.parquet"
     notes = {NOTES: json.dumps({"voids": [], "events": [NEWER]}).encode()}
-    with sealed_parquet(path, schema(METADATA), notes):
+    with atomic_parquet(path, schema(METADATA), notes):
         pass
     return path
 
@@ -82,17 +82,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     "name",
     [".batchgen/parts/00000007-r.parquet", ".batchgen/journals/7-r.jsonl", "metadata.parquet"],
 )
-def test_link_to_nothing_is_refused_by_name_after_a_while(folder: JobFolder, name: str) -> None:
+def test_link_to_nothing_is_refused_by_name(folder: JobFolder, name: str) -> None:
     """Reading it again and again ends."""
     write_part(folder, "r1", [ledger_row(0)])
     (folder.root / name).symlink_to(folder.root / "gone")
-    began = time.monotonic()
     message = re.escape(f"{folder.root / name} is a link to nothing. Put back")
     with pytest.raises(FolderError, match=message):
         read_table(folder)
     with pytest.raises(FolderError, match=message):
         consistently(folder, lambda: read_contents(folder))
-    assert 1 <= time.monotonic() - began < 5
 
 
 @pytest.mark.usefixtures("impatient")
@@ -101,7 +99,7 @@ def test_repair_puts_a_link_to_nothing_aside(folder: JobFolder) -> None:
     write_part(folder, "r1", [])
     link = folder.parts / "00000007-r.parquet"
     link.symlink_to(folder.root / "gone")
-    assert repair(folder).broken == [link]
+    assert repair(folder)[0].broken == [link]
     assert not link.is_symlink()
     assert verify(folder).is_clean
 

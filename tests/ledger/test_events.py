@@ -28,6 +28,10 @@ ROW_TEXT = '{"row_key":"k0","row_index":0,"image_index":0,"carried":{"note":"\\u
 
 ON_DISK: list[tuple[Event, str]] = [
     (events.Schema(SCHEMA), f'{{"type":"schema","schema":"{SCHEMA_TEXT}"}}'),
+    (
+        events.Schema(SCHEMA, "ab12"),
+        f'{{"type":"schema","schema":"{SCHEMA_TEXT}","table":"ab12"}}',
+    ),
     (events.Start((K0, K1)), '{"type":"start","keys":[["k0",0],["k1",2]]}'),
     (events.Start((K0,), 3), '{"type":"start","keys":[["k0",0]],"worker":3}'),
     (events.Done((ROW,)), f'{{"type":"done","rows":[{ROW_TEXT}]}}'),
@@ -40,6 +44,8 @@ ON_DISK: list[tuple[Event, str]] = [
     (events.Rung("64x64", "slicing"), '{"type":"rung","size":"64x64","rung":"slicing"}'),
     (events.Clear((K0,)), '{"type":"clear","keys":[["k0",0]]}'),
     (events.Reset(), '{"type":"forgive"}'),
+    (events.Drop((K0,)), '{"type":"drop","keys":[["k0",0]]}'),
+    (events.Undrop(), '{"type":"undrop"}'),
 ]
 
 

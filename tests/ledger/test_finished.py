@@ -18,6 +18,6 @@ def test_finished_images_are_sorted_by_key_with_their_numbers(
     far = {**ledger_row(5), "file_name": "images/100000/1000000003-0.png"}
     one.commit([ledger_row(1), far, ledger_row(12_345, 3)])
     one.close()
-    finished = load_finished(read_contents(folder))
+    finished, _ = load_finished(read_contents(folder))
     assert np.all(np.diff(finished.key.astype(object)) > 0)
     assert sorted(finished.number.tolist()) == [1, 12_345, 1_000_000_003]

@@ -6,7 +6,8 @@ import pytest
 from conftest import RunJob, WritePrompts
 
 from batchgen.errors import FolderError, JobInUse
-from batchgen.ledger.verification import repair, verify
+from batchgen.ledger.repair import repair
+from batchgen.ledger.verification import verify
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
 

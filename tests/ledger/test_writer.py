@@ -93,7 +93,7 @@ class Crashes:
         self.copies.append((self.operation, JobFolder(target)))
 
 
-def four_starts(open_ledger: OpenLedger, folder: JobFolder) -> list[Callable[[], None]]:
+def four_starts(open_ledger: OpenLedger, folder: JobFolder) -> list[Callable[[], object]]:
     """Return, an operation at a time, a life in which a start dies and everything happens."""
     ledgers: list[Ledger] = []
 
@@ -455,7 +455,10 @@ def test_reader_doubles_nothing_while_parts_are_compacted(
 
 
 def interrupted(
-    monkeypatch: pytest.MonkeyPatch, by: Callable[[], None], *, before_the_first_look: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    by: Callable[[], object],
+    *,
+    before_the_first_look: bool = False,
 ) -> None:
     """Let something happen once while a reader lists the folder."""
     listed = contents_module.numbered

@@ -114,7 +114,7 @@ def test_what_is_done_with_the_same_settings_is_skipped(work: FindWork) -> None:
     """And what is not stays."""
     todo = work(done=work().finished("b"))
     assert todo.pending == [("a", 0), ("c", 0)]
-    assert (todo.backlog.n_changed, todo.backlog.n_taken) == (0, 0)
+    assert (todo.backlog.n_changed, len(todo.backlog.taken)) == (0, 0)
 
 
 def test_a_job_all_done_has_no_batch(work: FindWork) -> None:
@@ -162,7 +162,7 @@ def test_numbers_of_many_generations_of_rows_stay_apart(work: FindWork) -> None:
 def test_rows_taken_from_the_table_are_counted(work: FindWork) -> None:
     """Their images stay and need no flag."""
     backlog = work("id,prompt\nc,z\n", work().finished()).backlog
-    assert (backlog.n_taken, backlog.n_pending, backlog.n_changed) == (2, 0, 0)
+    assert (len(backlog.taken), backlog.n_pending, backlog.n_changed) == (2, 0, 0)
 
 
 def test_rows_added_at_the_end_are_made(work: FindWork) -> None:

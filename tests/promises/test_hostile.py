@@ -23,8 +23,9 @@ from batchgen.images.image_file import parameters_of
 from batchgen.ledger.contents import read_contents
 from batchgen.ledger.journal import encode
 from batchgen.ledger.notes import NOTES
+from batchgen.ledger.repair import repair
 from batchgen.ledger.schema import METADATA, schema
-from batchgen.ledger.verification import repair, verify
+from batchgen.ledger.verification import verify
 from batchgen.model.model_files import OTHERS, WEIGHTS, check
 from batchgen.storage.folder import JobFolder
 

@@ -51,7 +51,7 @@ def test_a_column_that_is_nearly_a_setting_is_warned_about(
 ) -> None:
     """With the override that would use it."""
     said = list(forecast(fake_config(write_table("prompt,guidence_scale\na,5\n"))))
-    (note,) = lines_of(said, "note")
+    note, _ = lines_of(said, "note")
     assert "reading.columns.guidance_scale=guidence_scale" in note
 
 

@@ -15,7 +15,8 @@ from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.errors import DeviceError
 from batchgen.ledger import events
 from batchgen.ledger.state import LedgerState
-from batchgen.runner.identity import Job, resolved_device, set_aside
+from batchgen.runner.device_choice import resolved_device
+from batchgen.runner.identity import Job, set_aside
 from batchgen.storage.folder import JobFolder
 
 
@@ -44,7 +45,8 @@ def finished(prompts: WritePrompts, run_job: RunJob) -> Path:
 
 def n_finished(config: Any) -> int | None:
     """Return what the job of a config says of itself."""
-    return Job.identify(config).n_finished()
+    found = Job.identify(config).n_finished()
+    return None if found is None else found[0]
 
 
 @pytest.mark.usefixtures("npus")
