@@ -8,7 +8,8 @@
     │   │   ├── JobInUse        another process is using it
     │   │   └── JobChanged      what is in it was made with other settings
     │   ├── ModelError          model files missing, incomplete or unsafe
-    │   │   └── ModelMissing    none of them is on this machine yet
+    │   │   ├── ModelMissing    none of them is on this machine yet
+    │   │   └── OtherModel      of a noise schedule that batchgen cannot draw with
     │   └── DeviceError         the device does not exist, or is too small for the model
     ├── CircuitOpen             4: too many failures in a row, or the device is lost
     ├── Stopped                 75: ended early, the same command resumes
@@ -86,6 +87,10 @@ class ModelError(Refused):
 
 class ModelMissing(ModelError):
     """The model is not on this machine yet; names where it was looked for."""
+
+
+class OtherModel(ModelError):
+    """The model is whole, and of a noise schedule that batchgen cannot draw with."""
 
 
 class DeviceError(Refused):

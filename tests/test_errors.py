@@ -18,6 +18,7 @@ EXIT_CODES = {
     "JobChanged": 2,
     "ModelError": 2,
     "ModelMissing": 2,
+    "OtherModel": 2,
     "DeviceError": 2,
     "CircuitOpen": 4,
     "Stopped": 75,

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from batchgen.model import model_files, shapes
+from batchgen.model.single_file import PREFIXES, original_name
 
 TEXT: dict[str, Any] = {
     "vocab_size": 514, "hidden_size": 2, "intermediate_size": 4, "num_hidden_layers": 1,
@@ -32,15 +34,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+REMOVED = object()
+
+SCHEDULER: dict[str, Any] = {
+    "_class_name": "EulerDiscreteScheduler", "num_train_timesteps": 1000, "beta_start": 0.00085,
+    "beta_end": 0.012, "beta_schedule": "scaled_linear", "prediction_type": "epsilon",
+    "timestep_spacing": "leading",
+}  # fmt: skip
+"""SDXL's own, in `scheduler/scheduler_config.json`."""
+
+
 def weight_file(folder: Path, component: str, variant: str | None = "fp16") -> Path:
     """Return where a component's tensors are."""
     dotted = f".{variant}" if variant else ""
     return folder / component / f"{model_files.WEIGHTS[component]}{dotted}.safetensors"
 
 
-def write_model(folder: Path, variant: str | None = "fp16") -> Path:
-    """Write a whole model, and return its folder."""
-    for component, config in CONFIGS.items():
+def write_model(
+    folder: Path, variant: str | None = "fp16", *, unet: dict[str, Any] | None = None
+) -> Path:
+    """Write a whole model, and return its folder; `unet` is added to the config of its UNet."""
+    configs = CONFIGS | {"unet": CONFIGS["unet"] | (unet or {})}
+    for component, config in configs.items():
         (folder / component).mkdir(parents=True)
         (folder / component / "config.json").write_text(json.dumps(config))
         tensors = shapes.tensors(component, config)
@@ -54,8 +69,17 @@ def write_model(folder: Path, variant: str | None = "fp16") -> Path:
             tokens = {f"token{number}": number for number in range(model_files.BYTE_TOKENS)}
             (folder / component / "vocab.json").write_text(json.dumps(tokens))
             (folder / component / "merges.txt").write_text("#version: 0.2\n")
+    write_scheduler(folder)
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     return folder
+
+
+def write_scheduler(folder: Path, **changes: Any) -> Path:
+    """Write SDXL's scheduler with changes, `REMOVED` for a key to leave out; return the file."""
+    config = {k: v for k, v in (SCHEDULER | changes).items() if v is not REMOVED}
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(config))
+    return file
 
 
 def change(file: Path, **tensors: Any) -> None:
@@ -82,3 +106,24 @@ def write_shards(unet: Path) -> list[str]:
     index = unet / "diffusion_pytorch_model.safetensors.index.fp16.json"
     index.write_text(json.dumps({"weight_map": place}))
     return shards
+
+
+def joined(
+    folder: Path, variant: str | None, configs: dict[str, dict[str, Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return a folder's tensors under the names, and in the shapes, of a single file."""
+    single: dict[str, NDArray[Any]] = {}
+    for component, config in configs.items():
+        for name, tensor in load_file(weight_file(folder, component, variant)).items():
+            key = PREFIXES[component] + original_name(component, name, config)
+            if key.endswith(("in_proj_weight", "in_proj_bias")):
+                parts = single.setdefault(key, np.zeros((3, *tensor.shape), tensor.dtype))
+                parts["qkv".index(name.partition("self_attn.")[2][0])] = tensor
+            elif key.endswith(".text_projection"):
+                single[key] = np.ascontiguousarray(tensor.T)
+            elif component == "vae" and ".attentions." in name and tensor.ndim == 2:
+                single[key] = tensor[:, :, None, None]
+            else:
+                single[key] = tensor
+    thirds = {k: v.reshape(-1, *v.shape[2:]) for k, v in single.items() if ".in_proj_" in k}
+    return single | thirds

@@ -72,6 +72,17 @@ OWN_SPACING = (
 )  # fmt: skip
 """Those that spread their steps in a way of their own, whatever `timestep_spacing` says."""
 
+_NO_ZERO_SNR = (
+    _HEUN, _LMS, _KDPM2A, _SINGLESTEP, "PNDMScheduler", "SASolverScheduler", _UNIPC,
+)  # fmt: skip
+"""Classes of MindOne 0.5.0 that do not know `rescale_betas_zero_snr`, and would pass it over; the
+last knows it, and fails where it is set, as it changes betas that are not there yet."""
+
+NO_ZERO_SNR = frozenset(
+    name for name, scheduler in SCHEDULERS.items() if scheduler.class_name in _NO_ZERO_SNR
+)
+"""Those that cannot draw with a model whose last timestep is noise alone."""
+
 MOST_STEPS = {"lcm": 50, "tcd": 50}
 """Those that choose among so many steps of a model's training, diffusers' own number."""
 

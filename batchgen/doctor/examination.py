@@ -31,7 +31,7 @@ def examine(config: JobConfig) -> Iterator[Check]:
         told.update(dict.fromkeys(device_check.probe_checks(answer, probed)))
     yield from told
     yield from refusal
-    yield from model_check.checks(config.model, kind)
+    yield from model_check.checks(config.model, kind, config.sampling.scheduler)
     yield from output_check.checks(config)
 
 

@@ -7,19 +7,23 @@ from collections.abc import Iterator
 from batchgen.config import groups, shell
 from batchgen.config.device import DeviceKind
 from batchgen.config.models import Dtype, FakeModel, ModelConfig
+from batchgen.config.sampling import SamplingConfig
 from batchgen.doctor.check import Check, failed, ok, warning
-from batchgen.errors import ModelError, ModelMissing
+from batchgen.errors import ModelError, ModelMissing, OtherModel
 from batchgen.model import weights
+from batchgen.plan.demands import unmet
 
 
-def checks(model: ModelConfig, kind: DeviceKind) -> Iterator[Check]:
+def checks(
+    model: ModelConfig, kind: DeviceKind, scheduler: str = SamplingConfig.scheduler
+) -> Iterator[Check]:
     """Yield where the model is and what it computes in; reads headers, hashes nothing."""
-    yield _files(model)
+    yield _files(model, scheduler)
     if not isinstance(model, FakeModel):
         yield _types(model, kind)
 
 
-def _files(model: ModelConfig) -> Check:
+def _files(model: ModelConfig, scheduler: str) -> Check:
     if isinstance(model, FakeModel):
         return ok("model files", f"model={model.name} needs none")
     of = (
@@ -33,8 +37,14 @@ def _files(model: ModelConfig) -> Check:
         files.check()
     except ModelMissing as error:
         return warning("model files", str(error).splitlines()[0].partition(". ")[0], download)
+    except OtherModel as error:
+        finding, _, cure = str(error).rpartition(". ")
+        return failed("model files", finding, cure)
     except ModelError as error:
         return failed("model files", " ".join(str(error).split()), download)
+    if reason := unmet(files.schedule(), scheduler):
+        finding, _, cure = reason.partition(". ")
+        return failed("model files", f"sampling.scheduler={scheduler} {finding}", cure)
     return ok(
         "model files",
         f"{files.single or files.folder}, whole, {weights_bytes(model) / 2**30:.1f} GiB",

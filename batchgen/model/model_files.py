@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import ModelError
-from batchgen.model import shapes, single_file
+from batchgen.model import noise_schedule, shapes, single_file
 from batchgen.model.tensors import AGAIN, DTYPES, Stored, missing, refuse_pointer, stored
 
 PIPELINE = "StableDiffusionXLPipeline"
@@ -73,12 +73,11 @@ class ModelFiles:
                 _parsed(file)
             else:
                 refuse_pointer(file)
+        self._refuse_other_schedule()
         for component in WEIGHTS:
             self.tensors(component)
         for number in ("", "_2"):
             self._refuse_other_vocabulary(f"tokenizer{number}", f"text_encoder{number}")
-        if self.single is not None:
-            self._refuse_other_prediction(self.single)
 
     def loaded(self) -> list[Path]:
         """Every file that a load reads and that shapes its images; looks for no more."""
@@ -99,6 +98,11 @@ class ModelFiles:
                 files += [place / name for name in OTHERS[component]]
                 files += [place / name for name in OPTIONAL if (place / name).is_file()]
         return files if self.single is None else [*files, self.single]
+
+    def schedule(self) -> noise_schedule.NoiseSchedule:
+        """What the scheduler's config and the marks of a single file say."""
+        keys = stored(self.single) if self.single is not None else ()
+        return noise_schedule.read(_parsed(self.folder / noise_schedule.FILE), keys)
 
     def tensors(self, component: str) -> dict[str, Stored]:
         """Where each tensor of a component is, by diffusers' name for it.
@@ -170,17 +174,14 @@ class ModelFiles:
                 f"{encoder} has {size:,}. They do not belong together; take both from one model."
             )
 
-    def _refuse_other_prediction(self, single: Path) -> None:
-        """Training tools mark a file whose model predicts v with an empty tensor `v_pred`."""
-        scheduler = self.folder / "scheduler" / OTHERS["scheduler"][0]
-        if (
-            "v_pred" in stored(single)
-            and _parsed(scheduler).get("prediction_type") != "v_prediction"
-        ):
-            raise ModelError(
-                f"{single} predicts v, and {scheduler} does not say so. Set model.config_path to a "
-                "folder whose scheduler has prediction_type=v_prediction."
-            )
+    def _refuse_other_schedule(self) -> None:
+        scheduler, index = self.folder / noise_schedule.FILE, self.folder / "model_index.json"
+        noise_schedule.refuse_unknown(
+            scheduler, _parsed(scheduler), _parsed(index).get("scheduler")
+        )
+        if self.single is not None:
+            predicted = self.schedule().prediction_type
+            noise_schedule.refuse_marks(self.single, stored(self.single), scheduler, predicted)
 
     def _config(self, component: str) -> Path:
         return self.folder / component / "config.json"

@@ -11,25 +11,27 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from batchgen.model.unet_depths import depths_down, depths_up, per_block
+
 Tensors = Iterator[tuple[str, tuple[int, ...]]]
 """Names of tensors with their shapes, in no order that means anything."""
 
 _UNET: dict[str, Any] = {
     "in_channels": 4, "out_channels": 4, "block_out_channels": (320, 640, 1280, 1280),
     "layers_per_block": 2, "transformer_layers_per_block": 1,
+    "reverse_transformer_layers_per_block": None, "mid_block_type": "UNetMidBlock2DCrossAttn",
     "cross_attention_dim": 1280, "use_linear_projection": False, "time_cond_proj_dim": None,
     "addition_embed_type": None,
 }  # fmt: skip
 """diffusers' defaults."""
 
 _UNET_FIXED: dict[str, Any] = {
-    "mid_block_type": "UNetMidBlock2DCrossAttn", "addition_embed_type": "text_time",
+    "addition_embed_type": "text_time",
     "only_cross_attention": False, "dual_cross_attention": False, "encoder_hid_dim": None,
     "encoder_hid_dim_type": None, "num_attention_heads": None, "class_embed_type": None,
     "num_class_embeds": None, "resnet_time_scale_shift": "default",
     "time_embedding_type": "positional", "time_embedding_dim": None, "conv_in_kernel": 3,
     "conv_out_kernel": 3, "attention_type": "default", "class_embeddings_concat": False,
-    "reverse_transformer_layers_per_block": None,
     "mid_block_only_cross_attention": None, "cross_attention_norm": None,
 }  # fmt: skip
 """What every SDXL has; other values would change the tensors."""
@@ -132,32 +134,39 @@ def _unet(config: Mapping[str, Any]) -> Tensors:
     yield from _linear("add_embedding.linear_1", time_size, n_added)
     yield from _linear("add_embedding.linear_2", time_size, time_size)
     yield from _down_blocks(config)
-    yield from _resnets("mid_block", [last, last], last, time_size)
-    depth = _per_block(config, "transformer_layers_per_block")[-1]
-    yield from _transformer("mid_block.attentions.0", last, depth, config)
+    yield from _mid_block(config, last, time_size)
     yield from _up_blocks(config)
     yield from _norm("conv_norm_out", first)
     yield from _conv("conv_out", config["out_channels"], first)
 
 
+def _mid_block(config: Mapping[str, Any], size: int, time_size: int) -> Tensors:
+    """SDXL's has a transformer between two residual layers; SSD-1B's is one such layer."""
+    if config["mid_block_type"] == "UNetMidBlock2D":
+        yield from _resnets("mid_block", [size], size, time_size)
+        return
+    yield from _resnets("mid_block", [size, size], size, time_size)
+    depth = depths_down(config)[-1][0]
+    yield from _transformer("mid_block.attentions.0", size, depth, config)
+
+
 def _down_blocks(config: Mapping[str, Any]) -> Tensors:
     sizes, time_size = config["block_out_channels"], 4 * config["block_out_channels"][0]
-    depths = _per_block(config, "transformer_layers_per_block")
-    n_layers = _per_block(config, "layers_per_block")
+    depths, n_layers = depths_down(config), per_block(config, "layers_per_block")
     for i, size in enumerate(sizes):
         block, inputs = f"down_blocks.{i}", [sizes[max(i - 1, 0)], *[size] * (n_layers[i] - 1)]
         yield from _resnets(block, inputs, size, time_size)
         if config["down_block_types"][i].startswith("CrossAttn"):
             for j in range(n_layers[i]):
-                yield from _transformer(f"{block}.attentions.{j}", size, depths[i], config)
+                yield from _transformer(f"{block}.attentions.{j}", size, depths[i][j], config)
         if i < len(sizes) - 1:
             yield from _conv(f"{block}.downsamplers.0.conv", size, size)
 
 
 def _up_blocks(config: Mapping[str, Any]) -> Tensors:
     sizes, time_size = config["block_out_channels"], 4 * config["block_out_channels"][0]
-    depths = _per_block(config, "transformer_layers_per_block")[::-1]
-    n_layers = _per_block(config, "layers_per_block")[::-1]
+    depths = depths_up(config)
+    n_layers = per_block(config, "layers_per_block")[::-1]
     skips = _skips(sizes, n_layers[::-1])
     before = sizes[-1]
     for i, size in enumerate(sizes[::-1]):
@@ -166,7 +175,7 @@ def _up_blocks(config: Mapping[str, Any]) -> Tensors:
         yield from _resnets(block, inputs, size, time_size)
         if config["up_block_types"][i].startswith("CrossAttn"):
             for j in range(n_resnets):
-                yield from _transformer(f"{block}.attentions.{j}", size, depths[i], config)
+                yield from _transformer(f"{block}.attentions.{j}", size, depths[i][j], config)
         if i < len(sizes) - 1:
             yield from _conv(f"{block}.upsamplers.0.conv", size, size)
         before = size
@@ -253,19 +262,12 @@ def _text_encoder(config: Mapping[str, Any], *, is_projected: bool) -> Tensors:
         yield from _linear("text_projection", config["projection_dim"], size, has_bias=False)
 
 
-def _per_block(config: Mapping[str, Any], key: str) -> list[int]:
-    """A setting that may be one number for all blocks, or one for each."""
-    value, n_blocks = config[key], len(config["block_out_channels"])
-    numbers = [value] * n_blocks if isinstance(value, int) else list(value)
-    if len(numbers) != n_blocks or not all(isinstance(n, int) for n in numbers):
-        raise ValueError(f"{key}={value} is not one number for each of {n_blocks} blocks")
-    return numbers
-
-
 def _refuse_other_unets(config: Mapping[str, Any]) -> None:
     for key, value in _UNET_FIXED.items():
         if config.get(key, value) != value:
             raise ValueError(f"{key}={config[key]}, where SDXL has {value}")
+    if config["mid_block_type"] not in ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D"):
+        raise ValueError(f"mid_block_type={config['mid_block_type']} is not SDXL's")
     _refuse_other_blocks(
         config, {"DownBlock2D", "CrossAttnDownBlock2D"}, {"UpBlock2D", "CrossAttnUpBlock2D"}
     )

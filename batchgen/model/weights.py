@@ -90,14 +90,6 @@ def identity(model: ModelConfig, kind: DeviceKind) -> ModelIdentity:
     )
 
 
-def prediction_type(model: ModelConfig) -> str:
-    """What the model predicts, as its scheduler's config has it; raises as `find` does."""
-    if isinstance(model, FakeModel):
-        return "epsilon"
-    path = find(model).folder / "scheduler" / "scheduler_config.json"
-    return str(json.loads(path.read_bytes()).get("prediction_type", "epsilon"))
-
-
 def _revision(model: ModelConfig) -> str:
     if isinstance(model, FakeModel):
         return FAKE_REVISION + ("-batch-sensitive" if model.batch_sensitive else "")

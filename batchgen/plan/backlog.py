@@ -83,6 +83,8 @@ class Backlog:
     """Of the first `limit` rows."""
     failed: set[int] = field(default_factory=set)
     """In-memory keys of the images that are out of attempts."""
+    cautions: list[str] = field(default_factory=list)
+    """What the user should know of settings that do not suit the weights."""
     n_dropped: int = 0
     """Images that are left out since their files were gone; not among `n_images`."""
     taken: Hashes = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))

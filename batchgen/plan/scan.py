@@ -16,6 +16,7 @@ from batchgen.plan.backlog import (
     whole_windows,
 )
 from batchgen.plan.batches import chunk_rows, requests, window_rows
+from batchgen.plan.demands import Demands, Misfits
 from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
@@ -27,9 +28,15 @@ class _Scan:
     """The state of one pass over the table."""
 
     def __init__(
-        self, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+        self,
+        config: JobConfig,
+        identity: Identity,
+        finished: Finished,
+        aside: SetAside,
+        demands: Demands,
     ) -> None:
         self.backlog = Backlog()
+        self._demands, self._misfits = demands, Misfits(demands)
         self._config = config
         self._identity = identity
         self._finished = finished
@@ -44,6 +51,8 @@ class _Scan:
         """Compare a chunk of the table with what is finished."""
         identity = self._identity
         columns = image_columns(rows, self._config, identity.model_revision, identity.adapters)
+        self._demands.refuse_rows(rows, columns.settings)
+        self._misfits.add(rows, columns.settings, self._limit)
         at, is_found = self._look_up(columns.key)
         is_same = np.zeros(len(at), dtype=bool)
         marks = self._identity.marks(columns.fingerprint)
@@ -68,6 +77,7 @@ class _Scan:
         """Return what the pass found."""
         foreign = self._finished.number[~self._is_home]
         self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
+        self.backlog.cautions += self._misfits.notes()
         self.backlog.taken = self._finished.key[~self._is_found]
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
@@ -131,13 +141,19 @@ class _Scan:
 
 
 def scan(
-    table: Table, config: JobConfig, identity: Identity, finished: Finished, aside: SetAside
+    table: Table,
+    config: JobConfig,
+    identity: Identity,
+    finished: Finished,
+    aside: SetAside,
+    demands: Demands | None = None,
 ) -> Backlog:
     """Read and validate the whole table, and return what is left to do.
 
     Raises `TableError` for the first row that cannot be used, and for two rows of one key.
+    `demands` are those of the job's weights, None for none.
     """
-    state = _Scan(config, identity, finished, aside)
+    state = _Scan(config, identity, finished, aside, demands or Demands())
     hashes: list[Hashes] = []
     has_ids = "row_key" in table.columns_used
     for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):

@@ -206,7 +206,8 @@ def remarks(job: Job, backlog: Backlog, contents: Contents) -> list[str]:
 
 def notes(job: Job, table: Table, backlog: Backlog, committed: Committed, gone: Taken) -> list[str]:
     """Return what the user should know before the job starts."""
-    said, missing, contents = list(table.notes), committed.missing, committed.contents
+    said, missing, contents = [*table.notes], committed.missing, committed.contents
+    said += backlog.cautions
     if missing.n_images:
         fate = "they are made again (on_missing=drop leaves them out)"
         if job.config.on_missing is OnMissing.drop:

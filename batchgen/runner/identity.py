@@ -30,6 +30,7 @@ from batchgen.ledger.records import Key
 from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
+from batchgen.plan.demands import Demands
 from batchgen.plan.scan import scan
 from batchgen.runner.device_choice import resolved_device
 from batchgen.storage.folder import FORMAT, JobFolder
@@ -84,7 +85,14 @@ class Job:
         model = weights.identity(config.model, device)
         found = adapter.identified(config.adapters)
         adapter.check(found.values(), config.model)
-        return cls(config, folder, device, model, versions, found)
+        job = cls(config, folder, device, model, versions, found)
+        job.demands.refuse_scheduler(config.sampling.scheduler)
+        return job
+
+    @cached_property
+    def demands(self) -> Demands:
+        """What model and adapters demand of the settings of images."""
+        return Demands.of(self.config, self.adapters)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -103,11 +111,10 @@ class Job:
     @property
     def _revisions(self) -> dict[str, dict[str, int]]:
         """The numbers of what all images of the job have in common, where one was raised."""
-        model = self.config.model
-        things = [f"pipeline.{'fake' if isinstance(model, FakeModel) else 'sdxl'}"]
-        if any(thing.startswith("prediction.") for thing in REVISIONS):
-            things.append(f"prediction.{weights.prediction_type(model)}")
-        numbers = raised(things)
+        schedule, is_fake = self.demands.schedule, isinstance(self.config.model, FakeModel)
+        things = [f"pipeline.{'fake' if is_fake else 'sdxl'}"]
+        things.append(f"prediction.{schedule.prediction_type}")
+        numbers = raised([*things, "mark.ztsnr"] if schedule.is_marked else things)
         return {"revisions": numbers} if numbers else {}
 
     @cached_property
@@ -232,7 +239,7 @@ class Job:
     def scan(self, table: Table, committed: Committed) -> Backlog:
         """Read the whole table and compare it with what is committed."""
         aside = set_aside(committed.contents.state, self.config, committed.to_drop)
-        return scan(table, self.config, self.identity, committed.finished, aside)
+        return scan(table, self.config, self.identity, committed.finished, aside, self.demands)
 
 
 def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.schedulers import (
+    NO_ZERO_SNR,
     OWN_SPACING,
     REFUSED,
     SCHEDULERS,
@@ -45,6 +48,24 @@ def test_no_two_schedulers_share_a_name() -> None:
         assert canonical(name) == canonical(scheduler.label) == name
         assert all(canonical(alias) == name for alias in scheduler.aliases)
         assert SCHEDULERS[canonical(scheduler.class_name)].class_name == scheduler.class_name
+
+
+def test_those_without_zero_snr_are_those_of_mindone_without_the_setting() -> None:
+    """Read in its sources: importing it takes seconds. UniPC's has it, and fails with it."""
+    found = importlib.util.find_spec("mindone")
+    assert found is not None
+    assert found.origin is not None
+    classes = {
+        node.name: {argument.arg for argument in init.args.args}
+        for file in (Path(found.origin).parent / "diffusers" / "schedulers").glob("scheduling_*.py")
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+        for init in node.body
+        if isinstance(init, ast.FunctionDef) and init.name == "__init__"
+    }
+    setting = "rescale_betas_zero_snr"
+    without = {n for n, one in SCHEDULERS.items() if setting not in classes[one.class_name]}
+    assert without | {"unipc", "unipc_karras"} == NO_ZERO_SNR
 
 
 def test_what_is_offered_is_not_refused() -> None:

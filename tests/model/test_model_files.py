@@ -104,7 +104,12 @@ def test_other_types_are_refused(files: ModelFiles, dtype: Any) -> None:
         ("layers_per_block", [1], "layers_per_block="),
         ("block_out_channels", "large", "is not that of an SDXL"),
         ("cross_attention_dim", None, "is not that of an SDXL|is missing|not 4 x None"),
-        ("transformer_layers_per_block", [[1], [1]], "transformer_layers_per_block"),
+        ("transformer_layers_per_block", [[1], [1]], "reverse_transformer_layers_per_block is not"),
+        ("reverse_transformer_layers_per_block", [1], r"reverse_.*=\[1\] is not a number for"),
+        ("reverse_transformer_layers_per_block", [[1], 1], r"=\[\[1\], 1\] is not a number for"),
+        ("reverse_transformer_layers_per_block", [["2", 1], 1], "is not a number for each block"),
+        ("reverse_transformer_layers_per_block", 2, "is not that of an SDXL"),
+        ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn", "mid_block_type=.* is not SDXL's"),
     ],
 )
 def test_config_of_something_else_is_refused(
@@ -115,6 +120,24 @@ def test_config_of_something_else_is_refused(
     (files.folder / "unet/config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=said):
         files.check()
+
+
+def test_a_model_with_fewer_transformers_is_whole(tmp_path: Path) -> None:
+    """As SSD-1B and Segmind-Vega: depths by layer on the way up, and a middle without attention."""
+    fewer = {
+        "mid_block_type": "UNetMidBlock2D", "transformer_layers_per_block": [0, [2]],
+        "reverse_transformer_layers_per_block": [[2, 3], 0],
+    }  # fmt: skip
+    folder = write_model(tmp_path / "model", unet=fewer)
+    ModelFiles(folder, "fp16").check()
+    change(
+        weight_file(folder, "unet"),
+        up_blocks__0__attentions__1__transformer_blocks__2__norm1__bias=None,
+    )
+    with pytest.raises(
+        ModelError, match=r"attentions\.1\.transformer_blocks\.2\.norm1\.bias is miss"
+    ):
+        ModelFiles(folder, "fp16").check()
 
 
 def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from tiny_model import CONFIGS, change, weight_file, write_model
+from tiny_model import CONFIGS, change, joined, weight_file, write_model, write_scheduler
 
 from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.config.models import DemoModel, SdxlModel
@@ -27,25 +27,6 @@ from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 
 Tensors = dict[str, NDArray[Any]]
-
-
-def joined(folder: Path, variant: str | None, configs: dict[str, dict[str, Any]]) -> Tensors:
-    """Return a folder's tensors under the names, and in the shapes, of a single file."""
-    single: Tensors = {}
-    for component, config in configs.items():
-        for name, tensor in load_file(weight_file(folder, component, variant)).items():
-            key = PREFIXES[component] + original_name(component, name, config)
-            if key.endswith(("in_proj_weight", "in_proj_bias")):
-                parts = single.setdefault(key, np.zeros((3, *tensor.shape), tensor.dtype))
-                parts["qkv".index(name.partition("self_attn.")[2][0])] = tensor
-            elif key.endswith(".text_projection"):
-                single[key] = np.ascontiguousarray(tensor.T)
-            elif component == "vae" and ".attentions." in name and tensor.ndim == 2:
-                single[key] = tensor[:, :, None, None]
-            else:
-                single[key] = tensor
-    thirds = {k: v.reshape(-1, *v.shape[2:]) for k, v in single.items() if ".in_proj_" in k}
-    return single | thirds
 
 
 @pytest.fixture
@@ -79,9 +60,24 @@ def test_model_that_predicts_v_needs_a_scheduler_that_knows(files: ModelFiles) -
     change(single_of(files), v_pred=np.zeros(0, np.float32))
     with pytest.raises(ModelError, match=r"predicts v, .*model\.config_path.*v_prediction"):
         files.check()
-    scheduler = files.folder / "scheduler/scheduler_config.json"
-    scheduler.write_text('{"prediction_type": "v_prediction"}')
+    write_scheduler(files.folder, prediction_type="v_prediction")
     files.check()
+
+
+def test_a_single_file_may_have_fewer_transformers(tmp_path: Path) -> None:
+    """As those of SSD-1B, whose layers have the same names."""
+    fewer = {
+        "mid_block_type": "UNetMidBlock2D", "transformer_layers_per_block": [0, [2]],
+        "reverse_transformer_layers_per_block": [[2, 3], 0],
+    }  # fmt: skip
+    folder = write_model(tmp_path / "model", unet=fewer)
+    single = tmp_path / "SSD-1B.safetensors"
+    configs = CONFIGS | {"unet": CONFIGS["unet"] | fewer}
+    content = joined(folder, "fp16", configs)
+    save_file(content, single)
+    ModelFiles(folder, "fp16", single).check()
+    assert "model.diffusion_model.middle_block.0.in_layers.0.weight" in content
+    assert not any("middle_block.1." in name for name in content)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from batchgen.config.schedulers import SCHEDULERS
 from batchgen.config.settings import TimestepSpacing
 
 
-def scheduler(name: str, model_config: Any, timestep_spacing: str = "model") -> Any:
+def scheduler(
+    name: str, model_config: Any, timestep_spacing: str = "model", *, has_zero_snr: bool = False
+) -> Any:
     """A new scheduler for one call: they keep state, which must not leak into the next.
 
     `model_config` is that of the scheduler the model came with; its noise schedule holds for all
-    of them, and so does its timestep spacing, unless another is asked for.
+    of them, and so does its timestep spacing, unless another is asked for. `has_zero_snr` is the
+    model's, which a mark in its file can say as well.
     """
     from mindone.diffusers import schedulers
 
@@ -20,4 +23,6 @@ def scheduler(name: str, model_config: Any, timestep_spacing: str = "model") -> 
     options = dict(wanted.options)
     if timestep_spacing != TimestepSpacing.model:
         options["timestep_spacing"] = timestep_spacing
+    if has_zero_snr:
+        options["rescale_betas_zero_snr"] = True
     return getattr(schedulers, wanted.class_name).from_config(model_config, **options)

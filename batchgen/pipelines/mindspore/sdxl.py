@@ -69,6 +69,7 @@ class SdxlPipeline:
         self.vae_is_float32 = self._upcasts or bool(vae.dtype == ms.float32)
         """Whether latents are decoded in float32 anyhow: force_upcast does it for float16."""
         self._scheduler_config = self.pipe.scheduler.config
+        self._has_zero_snr = files.schedule().has_zero_snr
         self.prompts = Prompts(self.pipe, ms)
         self._shapes: set[tuple[object, ...]] = set()
 
@@ -142,7 +143,10 @@ class SdxlPipeline:
     def _denoised(self, settings: list[Settings], prompts: list[Prompt]) -> Any:
         first = settings[0]
         self.pipe.scheduler = scheduler(
-            first.scheduler, self._scheduler_config, first.timestep_spacing
+            first.scheduler,
+            self._scheduler_config,
+            first.timestep_spacing,
+            has_zero_snr=self._has_zero_snr,
         )
         return self.pipe(
             **self.prompts.arguments(prompts),
