@@ -208,7 +208,9 @@ def start(tmp_path: Path) -> Iterator[StartCommand]:
 
     def begin(*overrides: str) -> Started:
         output = tmp_path / f"start-{len(starts)}.txt"
-        arguments = ["run", *given, *overrides]
+        said = {override.partition("=")[0] for override in overrides}
+        own = [one for one in given if one.partition("=")[0] not in said]
+        arguments = ["run", *own, *overrides]
         process = context.Process(target=_be_the_command, args=(arguments, output))
         process.start()
         starts.append(Started(process, output))

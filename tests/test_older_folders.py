@@ -25,6 +25,7 @@ import pytest
 
 import batchgen
 from batchgen.cli.main import main
+from batchgen.storage import lock
 
 SAMPLES = Path(__file__).parent / "samples" / "jobs-0.1.0"
 LAST_IMAGES = {
@@ -95,6 +96,7 @@ def copied(name: str, to: Path, patch: pytest.MonkeyPatch) -> Path:
     """
     place = shutil.copytree(SAMPLES / name, to / name)
     installed, then = importlib.metadata.version, {"numpy": MAKER["versions"]["numpy"]}
+    patch.setattr(lock, "STALE_S", 0.1)  # another host left them
     patch.setattr(importlib.metadata, "version", lambda of: then.get(of) or installed(of))
     patch.setenv("BATCHGEN_CACHE", str(to / "cache"))
     patch.chdir(place)

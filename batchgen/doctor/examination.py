@@ -37,6 +37,8 @@ def examine(config: JobConfig) -> Iterator[Check]:
 
 def _kind(config: JobConfig) -> tuple[DeviceKind, list[Check]]:
     """Return the device the job would run on, and why it would not run there."""
+    if config.device.kind is DeviceKind.ascend:
+        return DeviceKind.ascend, []  # what is missing for it is told check by check
     try:
         return resolved_device(config), []
     except DeviceError as error:

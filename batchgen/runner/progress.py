@@ -51,6 +51,7 @@ class Progress:
         self._load_s: float | None = None
         self._warm_up_s, self._n_warm_up = 0.0, 0
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._over = threading.Event()
         self._n_done_before = n_done
         terminal = Courtesy(sys.stderr)
@@ -122,7 +123,8 @@ class Progress:
     def write(self) -> None:
         """Write status.json; where that fails, the job goes on, and its own files tell more."""
         try:
-            self._folder.write_json(self._folder.status_json, self.snapshot())
+            with self._writing:  # an older snapshot must not replace a newer one
+                self._folder.write_json(self._folder.status_json, self.snapshot())
         except StorageError as error:
             logger.warning("status.json is not up to date: %s", error)
 

@@ -5,6 +5,7 @@ it is asked to. Nothing is inferred: text is read as text, and only the columns 
 cast, each cell checked.
 
 raw           what every format yields, and how a bad value is shown
+sniffing      what a file really is, by its first bytes
 text          decoding, and text files cut into chunks
 delimited     .csv, .tsv
 lines         .jsonl, .ndjson, .txt

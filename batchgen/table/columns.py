@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchgen.config import settings
+from batchgen.config import settings, shell
 from batchgen.config.setting_row import Setting
 from batchgen.errors import TableError
 
@@ -72,8 +72,7 @@ def matched(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict
 
 def override(setting: str, column: str) -> str:
     """Return the command-line override that makes a column mean a setting."""
-    value = column if re.fullmatch(r"\w+", column, re.ASCII) else repr(column)
-    return f"reading.columns.{_canonical(setting)}={value}"
+    return shell.override(f"reading.columns.{_canonical(setting)}", column)
 
 
 def near_misses(carried: Collection[str], used: Collection[str]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchgen.config import shell
 from batchgen.config.job import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.table.raw import SHOWN_CHARS, RawRows, shown
@@ -28,6 +29,7 @@ REMEMBERED_LINES = 64
 """Lines of a malformed record in which its open quote is looked for."""
 
 _SPELT_DELIMITERS = {"\\t": "\t", "tab": "\t"}
+_SPELT = {"\t": "tab"}
 _DELIMITER_NAMES = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 
 Columns = tuple[tuple[str, ...], ...]
@@ -107,10 +109,10 @@ class DelimitedFile:
         used = self._format["delimiter"]
         other = next((d for d in _DELIMITER_NAMES if d != used and d in header[0]), None)
         if len(header) == 1 and other:
-            name = _DELIMITER_NAMES[other]
+            name = shell.override("reading.delimiter", _SPELT.get(other, other))
             raise TableError(
                 f"{self._path} has one column, {shown(header[0])}, when split at "
-                f"{_DELIMITER_NAMES.get(used, repr(used))}. Set reading.delimiter={name}."
+                f"{_DELIMITER_NAMES.get(used, repr(used))}. Set {name}."
             )
 
     def _named(self, header: list[str]) -> list[str]:

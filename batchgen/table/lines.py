@@ -17,6 +17,8 @@ from batchgen.errors import TableError
 from batchgen.table.raw import RawRows, shown
 from batchgen.table.text import is_text, open_text, pieced, string_column, undecodable
 
+_HEADER_CHARS = 500
+
 HEAD_ROWS = 1000
 """Lines of a JSON Lines file that stand for its header."""
 
@@ -38,8 +40,17 @@ class TextFile:
         self._encoding = reading.encoding
         self.notes: list[str] = []
         self.schema = pa.schema([("prompt", pa.string())])
-        with open_text(path, reading.encoding):
-            pass  # A file that cannot be opened is refused now, not in the middle of the night.
+        # A file that cannot be opened is refused now, not in the middle of the night.
+        with open_text(path, reading.encoding) as stream:
+            first = stream.readline(_HEADER_CHARS).strip()
+        words = {part.strip().casefold() for part in first.split(",")}
+        if words & {"prompt", "text", "caption"}:
+            what = (
+                "a CSV with a header; its name should end in .csv then"
+                if "," in first
+                else ("a header, and is drawn as a prompt like any other line: take it out")
+            )
+            self.notes.append(f"the first line, {shown(first)}, looks like {what}")
 
     def raw_rows(self, first_row: int, chunk_rows: int) -> Iterator[RawRows]:
         """Yield the rows from `first_row` on; see `raw.Source`."""
@@ -168,4 +179,8 @@ def _finite(text: str) -> float:
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite)
+def _missing(_: str) -> None:
+    """Return null for NaN and infinity, which pandas and json write for what is missing."""
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_missing)

@@ -18,6 +18,7 @@ from batchgen.table.delimited import DelimitedFile
 from batchgen.table.lines import JsonLinesFile, TextFile
 from batchgen.table.parquet import ParquetFile
 from batchgen.table.raw import Source, file_errors
+from batchgen.table.sniffing import json_kind, refuse_other_kinds_of_file
 from batchgen.table.values import Casting
 
 _SUFFIXES = ".csv, .tsv, .jsonl, .ndjson, .txt (each also .gz), .parquet, .pq"
@@ -136,7 +137,27 @@ def open_table(path: str | Path, reading: ReadingConfig) -> Table:
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise TableError(f"{path} is {kind}. Name the file of the prompt table.")
+    if path.suffix.lower() == ".json":
+        raise TableError(f"{path} {json_kind(path)}")
+    refuse_other_kinds_of_file(path, reading.encoding)
+    _refuse_unused(path, reading)
     return Table(path, reading, _source(path, reading), _stamp(status))
+
+
+def _refuse_unused(path: Path, reading: ReadingConfig) -> None:
+    """Raise `TableError` for a setting of `reading` that has no effect on this kind of file."""
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    given = {"delimiter": reading.delimiter, "quote": reading.quote}
+    if suffix in (".parquet", ".pq"):
+        given["encoding"] = None if reading.encoding == "utf-8" else reading.encoding
+    elif suffix in (".csv", ".tsv"):
+        return
+    for name, value in given.items():
+        if value is not None:
+            raise TableError(
+                f"{path}: reading.{name}={value!r} has no effect on a {suffix} file. Take it out, "
+                "or name the file by what it is."
+            )
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -62,7 +62,7 @@ class Casting:
         return self._by_value(name, column, raw) if numbers is None else numbers
 
     def _required(self, name: str, column: Any, raw: RawRows) -> Any:
-        texts = self._as_text(name, column, raw)
+        texts = self._refuse_nul(name, self._as_text(name, column, raw), raw)
         missing = _blank(texts).fill_null(True)
         if _compute.any(missing).as_py():
             row = raw.first_index + _compute.index(missing, True).as_py()
@@ -73,8 +73,19 @@ class Casting:
         return texts if name == "row_key" else self._short(name, texts, raw)
 
     def _text(self, name: str, column: Any, raw: RawRows) -> Any:
-        texts = self._as_text(name, column, raw)
+        texts = self._refuse_nul(name, self._as_text(name, column, raw), raw)
         return self._short(name, _without_blanks(texts), raw)
+
+    def _refuse_nul(self, name: str, texts: Any, raw: RawRows) -> Any:
+        """Return the column, or raise for the first text with a NUL, which no viewer can show."""
+        position = _compute.index(_compute.match_substring(texts, "\0"), True).as_py()
+        if position < 0:
+            return texts
+        raise TableError(
+            f"{self.path}, row {raw.first_index + position}: column {self.columns_used[name]!r} "
+            f"has {shown(texts[position].as_py())}, which holds a NUL. Take it out; where every "
+            "other character is one, the file is UTF-16: set reading.encoding=utf-16-le."
+        )
 
     def _short(self, name: str, texts: Any, raw: RawRows) -> Any:
         """Return the column, or raise for the first text of more than `max_prompt_chars`."""

@@ -96,7 +96,10 @@ def _wrong_end(bench: Bench, fault: Fault, call: Call | None, ended: Ended) -> I
         return
     is_courtesy = fault.mode is Mode.fail and call is not None and is_for_people(call)
     if ended.code == bench.code:  # it says that all is done, so all must be
-        yield from bench.problems(halfway=True)
+        for problem in bench.problems(halfway=True):
+            # A status that could not be written is as it was, until the next start.
+            if not (is_courtesy and "status.json" in problem):
+                yield problem
         if is_courtesy and "WARNING" not in ended.said:
             yield "no warning"
     elif is_courtesy or fault.mode in (Mode.slow, Mode.no_flock):

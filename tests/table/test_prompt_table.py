@@ -112,7 +112,7 @@ def test_what_is_no_whole_number_is_refused_with_row_column_and_value(
         ("width", "1001", "is not a multiple of 8"),
         ("height", "32", "from 64 to 8192"),
         ("guidance_scale", "inf", "is not a number"),
-        ("guidance_scale", "1e400", "is not a number"),
+        ("guidance_scale", "1e400", "is not finite: give a number"),
         ("guidance_scale", "7,5", "is not a number"),
         ("scheduler", "Eulerian", f"is not one of {', '.join(SCHEDULERS)}"),
         ("scheduler", "DPM++ SDE Karras", "is not offered: it draws noise that does not repeat"),
@@ -245,7 +245,7 @@ def test_chosen_columns_win_over_all_names(csv_path: Path) -> None:
 def test_a_column_can_be_kept_from_being_a_setting(csv_path: Path) -> None:
     """An empty choice carries a column whose name only looks like a setting."""
     text = "prompt,WIDTH\na,4031\n"
-    assert "reading.columns.width=''" in refusal(csv_path, text)
+    assert 'reading.columns.width=""' in refusal(csv_path, text)
     table = table_of(csv_path, text, columns={"width": ""})
     assert column(table, "width") == [None]
     assert column(table, "WIDTH") == ["4031"]
@@ -267,7 +267,7 @@ def test_a_table_without_prompts_is_told_how_to_name_them(csv_path: Path) -> Non
     """The message lists the columns and a command that would do."""
     message = refusal(csv_path, "beschreibung,seed,my prompts\na,1,b\n")
     assert "has no column 'prompt'; it has: my prompts, " in message
-    assert "reading.columns.prompt='my prompts'" in message
+    assert 'reading.columns.prompt="my prompts"' in message
 
 
 def test_near_misses_are_noted(csv_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     assert "cannot be read" in refusal(path, whole[:-2000])
     assert "cannot be read" in refusal(path, whole[:3000] + b"\xff" * 50 + whole[3050:])
-    assert "cannot be read" in refusal(path, b"prompt\na cat\n")
+    assert "is not compressed with gzip. Rename it: mv" in refusal(path, b"prompt\na cat\n")
 
 
 @pytest.mark.parametrize(
@@ -234,20 +235,20 @@ def test_quote_and_delimiter_are_the_users(csv_path: Path) -> None:
     assert "two different single characters" in refusal(csv_path, "prompt\na\n", quote=",")
 
 
-@pytest.mark.parametrize(("delimiter", "name"), [(";", "';'"), ("\t", "tab"), ("|", "'|'")])
+@pytest.mark.parametrize(("delimiter", "name"), [(";", '";"'), ("\t", "tab"), ("|", '"|"')])
 def test_another_delimiter_is_named(csv_path: Path, delimiter: str, name: str) -> None:
     """A table of one wide column was meant to be split."""
     text = f"id{delimiter}prompt\n1{delimiter}a\n"
     message = refusal(csv_path, text)
     assert f"has one column, {f'id{delimiter}prompt'!r}, when split at ','" in message
-    assert f"Set reading.delimiter={name}." in message
-    spelt = name.strip("'")
+    assert f"Set {shlex.quote(f'reading.delimiter={name}')}." in message
+    spelt = name.strip('"')
     assert column(opened(csv_path, text, delimiter=spelt)) == ["a"]
 
 
 def test_a_tsv_with_commas_is_named(tmp_path: Path) -> None:
     """The same the other way round."""
-    assert "Set reading.delimiter=','." in refusal(tmp_path / "t.tsv", "id,prompt\n1,a\n")
+    assert "Set 'reading.delimiter=\",\"'." in refusal(tmp_path / "t.tsv", "id,prompt\n1,a\n")
 
 
 def test_columns_of_one_name_are_refused(csv_path: Path, parquet_path: Path) -> None:
@@ -268,15 +269,18 @@ def test_the_index_column_of_pandas_is_carried_with_a_note(csv_path: Path) -> No
     assert "more than one column 'unnamed_0'" in refusal(csv_path, ",unnamed_0,prompt\n1,2,a\n")
 
 
-def test_control_characters_are_kept_where_the_parser_can(csv_path: Path) -> None:
-    """NUL is refused by Python 3.10's parser, with its row, and kept by later ones."""
+def test_control_characters_are_kept_but_for_nul(csv_path: Path) -> None:
+    """NUL is refused with its row: by Python 3.10's parser, else when the prompt is looked at."""
     content = "prompt\na\nb\x01\x1f\nc\x00\n"
     try:
         list(csv.reader(["\x00"]))
     except csv.Error:
         assert "row 2 (line 4)" in refusal(csv_path, content)
     else:
-        assert column(opened(csv_path, content)) == ["a", "b\x01\x1f", "c\x00"]
+        assert "row 2: column 'prompt' has 'c\\x00', which holds a NUL" in refusal(
+            csv_path, content
+        )
+        assert column(opened(csv_path, content[:-4])) == ["a", "b\x01\x1f"]
 
 
 def test_json_lines_may_differ_in_their_keys(jsonl_path: Path) -> None:
@@ -314,7 +318,6 @@ def test_a_later_key_may_not_take_over_a_setting(jsonl_path: Path) -> None:
         ('["b"]', "row 1 is not a JSON object"),
         ('{"prompt": "b", "prompt": "c"}', "the key 'prompt' comes twice"),
         ('{"prompt": "b", "x": {"y": 1, "y": 2}}', "the key 'y' comes twice"),
-        ('{"prompt": "b", "x": NaN}', "'NaN' is not a finite number"),
         ('{"prompt": "b", "x": 1e999}', "'1e999' is not a finite number"),
         ('{"prompt": "b", "x": %s}' % ("9" * 5000), "row 1 is not JSON"),
         ('{"prompt": "b", "x": %s' % ("[" * 100_000), "row 1 is not JSON"),
