@@ -98,7 +98,7 @@ def as_webui_reads(parameters: str) -> tuple[str, str, dict[str, str]]:
 
 def test_row_keys_never_become_paths(tmp_path: Path, run_job: RunJob, folder: JobFolder) -> None:
     """Whatever a key says, its image is named by digits and the key is kept to the letter."""
-    keys = [key for key in NAMES.values() if key.strip()]
+    keys = [key for key in NAMES.values() if key.strip() and "\0" not in key]
     table = write_lines(tmp_path / "t.jsonl", [{"id": key, "prompt": "a cat"} for key in keys])
     assert run_job(table=table).exit_code == 0
     metadata = batchgen.read_metadata(folder.root)
@@ -196,7 +196,7 @@ CONTROL = "a\x01\x02\x1b[2J\x7f\x85\u2028b"
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "txt", "jsonl", "parquet"])
-@pytest.mark.parametrize("prompt", [f"{CONTROL} cat", "a\x00cat"])
+@pytest.mark.parametrize("prompt", [f"{CONTROL} cat", "a\x01cat"])
 def test_control_characters_stay_in_the_metadata_and_out_of_the_settings(
     tmp_path: Path, run_job: RunJob, folder: JobFolder, suffix: str, prompt: str
 ) -> None:
@@ -217,6 +217,32 @@ def test_control_characters_stay_in_the_metadata_and_out_of_the_settings(
     assert len(text.split("\n")) == 2
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "txt", "jsonl", "parquet"])
+def test_a_nul_is_refused_by_row(
+    tmp_path: Path, run_job: RunJob, folder: JobFolder, suffix: str
+) -> None:
+    """No viewer shows it, and UTF-16 that is read as UTF-8 is full of it."""
+    table = tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"prompt": ["a dog", "a\x00cat"]}), table)
+    elif suffix == "jsonl":
+        write_lines(table, [{"prompt": "a dog"}, {"prompt": "a\x00cat"}])
+    else:
+        header = "" if suffix == "txt" else "prompt\n"
+        table.write_bytes(f"{header}a dog\na\x00cat\n".encode())
+    with pytest.raises(TableError, match=r"row 1\b"):
+        run_job(table=table)
+    assert not folder.root.exists()
+
+
+@pytest.mark.parametrize("column", ["id", "prompt", "negative_prompt", "prompt_2"])
+def test_a_nul_is_refused_in_every_text(tmp_path: Path, run_job: RunJob, column: str) -> None:
+    """Ids and negative prompts as well."""
+    rows = [{"id": "a", "prompt": "a cat", column: "x\x00y"}]
+    with pytest.raises(TableError, match=rf"row 0: column '{column}' has .*holds a NUL"):
+        run_job(table=write_lines(tmp_path / "t.jsonl", rows))
+
+
 FORGED = "Steps: 999, Sampler: Evil, CFG scale: 99, Seed: 666, Size: 8x8, Model: evil"
 ATTACKS = [
     f"a cat\n{FORGED}",
@@ -225,7 +251,7 @@ ATTACKS = [
     f"a cat\u2028{FORGED}\x85{FORGED}\x0b\x0c\x1c\x1d\x1e",
     f"Negative prompt: a dog\n{FORGED}",
     f"\nNegative prompt: a dog\n{FORGED}",
-    f"\x00\nNegative prompt:{FORGED}",
+    f"\x01\nNegative prompt:{FORGED}",
     FORGED,
     f'"{FORGED}',
     f'a cat\\", {FORGED}',
