@@ -244,6 +244,8 @@ def test_a_setting_of_images_to_come_changes_no_older_folder(
 ) -> None:
     """A field that is added to `ImagesConfig` is in no identity as long as it is its default."""
     place = copied(name, tmp_path, monkeypatch)
+    for left in place.rglob(".batchgen/lock"):
+        left.write_bytes(b"")  # or the other process watches it for a minute
     root = Path(batchgen.__file__).parents[1]
     for part in ("batchgen", "conf"):
         shutil.copytree(root / part, tmp_path / "later" / part)

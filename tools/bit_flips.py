@@ -119,10 +119,20 @@ def look(root: Path, expected: object) -> tuple[Fate, str]:
     return (Fate.harmless if is_same else Fate.silent), ""
 
 
+def clear(root: Path) -> None:
+    """Remove what a killed start left behind, which the next one would clear."""
+    from batchgen.ledger.verification import verify
+    from batchgen.storage.folder import JobFolder
+
+    for path in verify(JobFolder(root)).orphans:
+        path.unlink()
+
+
 def make_jobs(place: Path, looks: Looks) -> dict[str, list[Path]]:
     """Make a finished and an interrupted job below `place`; return their files by kind.
 
     The interrupted one died twice: what the first start had committed became a part in the second.
+    All is well with both, or no flip would tell anything.
     """
     rows = [f"k{n},prompt {n},{n / 7},note {n}\n" for n in range(_N_ROWS)]
     (place / "t.csv").write_text("id,prompt,score,note\n" + "".join(rows))
@@ -130,6 +140,7 @@ def make_jobs(place: Path, looks: Looks) -> dict[str, list[Path]]:
     looks.call(start, place, "name=interrupted", "limit=3")
     for row in (5, 7):
         looks.call(start, place, "name=interrupted", f"model.crash_rows=[{row}]")
+    looks.call(clear, place / "interrupted")
     hidden = place / "interrupted" / ".batchgen"
     return {
         "metadata.parquet": sorted(place.glob("*/metadata.parquet")),
@@ -153,6 +164,10 @@ def fates(place: Path, count: int, seed: int) -> dict[str, Counter[Fate]]:
     looks, chance = Looks(), random.Random(seed)
     files = make_jobs(place, looks)
     expected = {name: looks.call(values_of, place / name) for name in ("finished", "interrupted")}
+    for name, values in expected.items():
+        fate, error = looks.call(look, place / name, values)
+        if fate is not Fate.harmless:
+            raise RuntimeError(f"{name}, of which no bit is flipped yet, is {fate.value} {error}")
     found: dict[str, Counter[Fate]] = {kind: Counter() for kind in files}
     for number in range(count):
         kind = list(files)[number % len(files)]

@@ -66,6 +66,7 @@ def test_an_image_that_was_not_committed_leaves_no_file_in_another_format(
     started = start("model.crash_rows=[2]")
     assert started.exit_code() < 0
     stray = folder.root / folder.image_name(2, 0, "png")
+    stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"renamed, not committed")
     keep = stray.with_name("mine.png")
     keep.write_bytes(b"someone's own")
