@@ -34,6 +34,15 @@ _HEAD = """# Every setting of a job
 Printed by `python -m tools.config_page`; a test keeps this page equal to it. On the command line a
 setting is `key=value`; `model`, `device` and `images` also take the name of a group, such as
 `model=demo` or `images=webp`. `batchgen run --cfg` prints what a command line comes to.
+
+Without `-m`, a value of a text setting that Hydra's grammar cannot read, or reads as a sweep, a
+list or a dict, is the text as it was typed: `table=it's (1).csv`,
+`sampling.negative_prompt=blurry, ugly`. Any other value means what Hydra says, and `${key}` that
+stands for nothing is text, too.
+
+With `-m`, values between commas, `choice`, `range`, `sort`, `shuffle` and casts make a grid, and
+`glob` does for the names of `model`, `device`, `images`, `sampling` and `jobs`; `interval`, which
+has no end, does not. A grid has 100,000 points at most.
 """
 
 

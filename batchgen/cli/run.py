@@ -19,7 +19,8 @@ def run(options: argparse.Namespace) -> int:
     """Make the images of a table, or those of every point of a grid."""
     composer = Composer(options.config_dir)
     if options.cfg:
-        print(composer.yaml(options.overrides), end="")
+        points = composer.grid(options.overrides) if options.multirun else [options.overrides]
+        print("---\n".join(composer.yaml(lines) for lines in points), end="")
         return ExitCode.done
     if options.multirun:
         return _run_grid(composer, options.overrides)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import ImageDraw, ImageFont
 
+from batchgen.config.paths import absence
 from batchgen.errors import ConfigError
 
 _ELLIPSIS = "…"
@@ -73,8 +74,8 @@ class Lettering:
             try:
                 self._first = _Face(str(font))
             except OSError as error:
-                message = f"{font} does not open as a font: {error}. Try another file for --font."
-                raise ConfigError([message]) from error
+                why = f"does not open as a font: {error}" if font.exists() else absence(font)
+                raise ConfigError([f"{font} {why}. Try another file for --font."]) from error
         self._fallbacks: list[_Face] | None = None
 
     def write(

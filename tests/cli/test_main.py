@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import batchgen
 from batchgen.cli.main import main
@@ -153,6 +154,9 @@ def test_cfg_prints_the_config_and_starts_nothing(capsys: pytest.CaptureFixture[
     """For a look before the night."""
     assert main([*RUN, "--cfg"]) == 0
     assert "table: t.csv\n" in capsys.readouterr().out
+    assert main([*RUN, "--cfg", "-m", "sampling.steps=1,2"]) == 0
+    points = [yaml.safe_load(text) for text in capsys.readouterr().out.split("---\n")]
+    assert [point["sampling"]["steps"] for point in points] == [1, 2]
     assert not Path("outputs").exists()
 
 

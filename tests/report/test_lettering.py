@@ -132,3 +132,6 @@ def test_a_file_that_is_no_font_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no font")
     with pytest.raises(ConfigError, match=r"letters\.ttf does not open as a font"):
         Lettering(path)
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"letters\.ttf is not there\. Try another"):
+        Lettering(path)

@@ -1,0 +1,71 @@
+"""What the pages of docs/ tell people to paste."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import WritePrompts
+
+from batchgen.storage.folder import JobFolder
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The loop of docs/reliability.md, without its pauses, in a folder with commands to run."""
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    blocks = [str(block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    (loop,) = (block for block in blocks if "idle" in block)
+    for name, arguments in (("batchgen", "-m batchgen"), ("python", "")):
+        script = tmp_path / "bin" / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return loop.replace("sleep 10", "echo again")
+
+
+def played(loop: str, more: str) -> list[str]:
+    """Run the loop with further settings, and return what it said after each start."""
+    table = "table=prompts.csv"
+    assert loop.count(table) == 1
+    settings = f"{table} output_root=outputs model=fake sampling.width=64 sampling.height=64 {more}"
+    done = subprocess.run(
+        ["bash", "-c", loop.replace(table, settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_supervisor_goes_on_past_a_row_that_kills(
+    supervisor: str, prompts: WritePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three deaths of one row alone, and the job ends."""
+    table = prompts(3)
+    monkeypatch.chdir(table.parent)
+    table.rename("prompts.csv")
+    said = played(supervisor, "model.crash_rows=[1]")
+    assert said[-1].startswith("outputs/night: 1 images failed, see outputs/night/failures.parquet")
+    assert JobFolder(Path("outputs/night")).failures.exists()
+    assert said.count("again") >= 3
+
+
+def test_the_supervisor_ends_where_nothing_is_made(
+    supervisor: str, prompts: WritePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each start stops at once, and the fifth is the last."""
+    table = prompts(3)
+    monkeypatch.chdir(table.parent)
+    table.rename("prompts.csv")
+    said = played(supervisor, "stop.max_hours=0")
+    assert said.count("again") == 5
+    assert not JobFolder(Path("outputs/night")).metadata.exists()
