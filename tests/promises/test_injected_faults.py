@@ -126,7 +126,7 @@ def test_a_fault_at_an_io_call_changes_nothing_in_the_end(name: str, bench_of: G
     bench = bench_of(name)
     faults = a_sample(bench, random.Random(f"{seed} {name}"))  # noqa: S311
     found = [report for fault in faults for report in reports(bench, fault)]
-    assert found == [], f"SOAK_SEED={seed} repeats it"
+    assert found == [], "\n".join([f"SOAK_SEED={seed} repeats it", *found])
 
 
 def test_the_shim_sees_the_making_of_every_file(bench_of: GetBench) -> None:
@@ -171,7 +171,7 @@ def test_every_fault_at_every_io_call(bench_of: GetBench, pytestconfig: pytest.C
     memory.set("promises/soak", {"seed": seed, "place": place})
     n_left = sum(case[0] > place for case in cases)
     _print_coverage(covered, f"{n_left} of {len(cases)} are left of seed {seed}")
-    assert found == []
+    assert found == [], "\n".join(found)
 
 
 def every_case(bench_of: GetBench, seed: int) -> list[tuple[float, str, Fault]]:
