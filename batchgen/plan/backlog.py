@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig
-from batchgen.plan.batches import chunk_rows, cut, requests, window_rows
+from batchgen.plan.batches import batch_numbers, chunk_rows, cut, requests, window_rows
 from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
 from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.plan.resolution import ImageColumns, image_columns
@@ -166,7 +166,7 @@ def batches(
         is_aside = np.isin(columns.key, aside_keys)
         set_aside = np.flatnonzero(pending & is_aside)
         alone += requests(columns, set_aside, number=backlog.number)
-        positions = cut(columns, pending & ~is_aside, config)
+        positions = cut(batch_numbers(columns, config), pending & ~is_aside)
         members = (batch[~is_aside[batch]] for batch in positions)
         yield from _requested(columns, members, pending, backlog)
     yield from (Batch((image,)) for image in alone)

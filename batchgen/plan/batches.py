@@ -8,7 +8,6 @@ batch never depends on what is already done, on `limit`, or on where an earlier 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -41,25 +40,39 @@ def chunk_rows(config: JobConfig) -> int:
     return max(window_rows(config), _CHUNK_IMAGES // per_row)
 
 
-def cut(
-    columns: ImageColumns, pending: NDArray[np.bool_], config: JobConfig
-) -> Iterator[NDArray[np.int64]]:
-    """Yield the batches of whole windows that hold a pending image, as positions in `columns`.
+def batch_numbers(columns: ImageColumns, config: JobConfig) -> NDArray[np.int64]:
+    """Return (n images,) numbers of the batches that images of whole windows are in, from 0.
 
     Inside a window, images that agree in what a batch shares are batched in their order,
-    `batch_size` at a time. `pending` is (n images,); it chooses among the batches and moves none.
+    `batch_size` at a time, and kinds of batches follow each other as their first images do.
     """
-    window, n_rows = window_rows(config), columns.rows.settings.num_rows
     kinds = _kinds(columns)
-    edges = np.searchsorted(columns.row, np.arange(0, n_rows + window, window))
-    for first, last in itertools.pairwise(edges):
-        if not pending[first:last].any():
-            continue
-        for positions in _groups(kinds[columns.row[first:last]]):
-            for at in range(0, len(positions), config.batch_size):
-                batch = first + positions[at : at + config.batch_size]
-                if pending[batch].any():
-                    yield batch
+    window = columns.row // window_rows(config)
+    group = window * (int(kinds.max(initial=0)) + 1) + kinds[columns.row]
+    _, first_at, inverse, sizes = np.unique(
+        group, return_index=True, return_inverse=True, return_counts=True
+    )
+    in_order = np.argsort(group, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    place = np.empty(len(group), dtype=np.int64)
+    place[in_order] = np.arange(len(group)) - np.repeat(starts, sizes)
+    n_batches, appearance = -(-sizes // config.batch_size), np.argsort(first_at)
+    first_batch = np.empty(len(sizes), dtype=np.int64)
+    first_batch[appearance] = np.cumsum(n_batches[appearance]) - n_batches[appearance]
+    numbers: NDArray[np.int64] = first_batch[inverse] + place // config.batch_size
+    return numbers
+
+
+def cut(numbers: NDArray[np.int64], pending: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield the batches that hold a pending image, each as positions of its images.
+
+    `numbers` are those of `batch_numbers`, `pending` is (n images,) as well: it chooses among the
+    batches and moves none.
+    """
+    positions = np.flatnonzero(np.isin(numbers, numbers[pending]))
+    positions = positions[np.argsort(numbers[positions], kind="stable")]
+    if len(positions):
+        yield from np.split(positions, np.flatnonzero(np.diff(numbers[positions])) + 1)
 
 
 def _kinds(columns: ImageColumns) -> NDArray[np.int64]:
@@ -71,15 +84,6 @@ def _kinds(columns: ImageColumns) -> NDArray[np.int64]:
             codes = kinds * len(coded.dictionary) + coded.indices.to_numpy()
             kinds = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     return kinds
-
-
-def _groups(kinds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the positions of each kind, kinds in order of appearance."""
-    _, first_at, counts = np.unique(kinds, return_index=True, return_counts=True)
-    if len(counts) == 1:
-        return [np.arange(len(kinds))]
-    groups = np.split(np.argsort(kinds, kind="stable"), np.cumsum(counts)[:-1])
-    return [groups[kind] for kind in np.argsort(first_at)]
 
 
 def requests(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from batchgen.config.job import JobConfig, ReadingConfig
 from batchgen.config.settings import SEED_LIMIT, Settings
 from batchgen.errors import TableError
-from batchgen.plan.batches import chunk_rows, cut, requests, window_rows
+from batchgen.plan.batches import batch_numbers, chunk_rows, cut, requests, window_rows
 from batchgen.plan.requests import Batch
 from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, open_table
@@ -38,7 +38,7 @@ class Planned:
     def batches(self, pending: NDArray[np.bool_] | None = None) -> list[list[int]]:
         """Cut, with all images pending unless it is said."""
         mask = np.ones(len(self.columns.row), dtype=bool) if pending is None else pending
-        return [batch.tolist() for batch in cut(self.columns, mask, self.config)]
+        return [batch.tolist() for batch in cut(batch_numbers(self.columns, self.config), mask)]
 
 
 @pytest.fixture

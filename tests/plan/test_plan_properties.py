@@ -18,7 +18,7 @@ from batchgen.config.settings import Settings
 from batchgen.images.parameters import parameters_text, settings_of
 from batchgen.ledger.schema import METADATA, carried_name
 from batchgen.plan.backlog import whole_windows
-from batchgen.plan.batches import cut, requests, window_rows
+from batchgen.plan.batches import batch_numbers, cut, requests, window_rows
 from batchgen.plan.resolution import image_columns
 from batchgen.table import SETTINGS, Rows
 
@@ -76,7 +76,7 @@ def all_batches(rows: Rows, config: JobConfig, pending: Any = None) -> list[list
     """Return the batches of rows, as positions."""
     columns = image_columns(rows, config, "fake-1")
     mask = np.ones(len(columns.row), dtype=bool) if pending is None else np.array(pending)
-    return [batch.tolist() for batch in cut(columns, mask, config)]
+    return [batch.tolist() for batch in cut(batch_numbers(columns, config), mask)]
 
 
 @given(ROWS, CONFIGS)
