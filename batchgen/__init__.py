@@ -15,15 +15,9 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from batchgen.config.device import DeviceConfig
-from batchgen.config.job import (
-    ImagesConfig,
-    JobConfig,
-    ReadingConfig,
-    RetryConfig,
-    StopConfig,
-    TimeoutConfig,
-)
+from batchgen.config.job import ImagesConfig, JobConfig, RetryConfig, StopConfig, TimeoutConfig
 from batchgen.config.models import AdapterConfig, DemoModel, FakeModel, ModelConfig, SdxlModel
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.errors import (
     BatchgenError,

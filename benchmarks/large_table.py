@@ -67,8 +67,8 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
     """Write a job folder whose first rows are finished, as a clean stop would have left it."""
     import pyarrow as pa
 
-    from batchgen.config.job import ReadingConfig
     from batchgen.config.names import config_from
+    from batchgen.config.reading import ReadingConfig
     from batchgen.ledger.notes import NOTES, MetadataNotes
     from batchgen.ledger.schema import METADATA, schema
     from batchgen.ledger.seals import atomic_parquet

@@ -120,9 +120,19 @@ def resumed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def as_expected(row: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    """Return what expected.json has of a row: values of ours, and carried ones as text."""
+    """Return what expected.json has of a row: values of ours, and carried ones as text.
+
+    0.1.0 kept the numbers and truth values of JSON Lines as text.
+    """
     carried = {name: row[name] for name in expected["carried"]}
-    texts = {name: None if value is None else str(value) for name, value in carried.items()}
+    texts = {
+        name: str(value).lower()
+        if isinstance(value, bool)
+        else None
+        if value is None
+        else str(value)
+        for name, value in carried.items()
+    }
     return {**{name: row[name] for name in expected if name != "carried"}, "carried": texts}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
 
-from batchgen.config import device, job, models, sampling, settings
+from batchgen.config import device, job, models, reading, sampling, settings
 from batchgen.config.schedulers import SCHEDULERS
 from batchgen.config.setting_row import Setting
 from batchgen.config.settings import SETTINGS, default_of
@@ -49,7 +49,8 @@ has no end, does not. A grid has 100,000 points at most.
 def markdown() -> str:
     """Return docs/config.md."""
     parts = [_HEAD]
-    documented = {**_classes(job), **_classes(device), **_classes(sampling), **_classes(models)}
+    modules = (job, reading, device, sampling, models)
+    documented = {name: node for one in modules for name, node in _classes(one).items()}
     for name, prefix in _PREFIXES.items():
         node = documented[name]
         title = f"`{prefix}*`" if prefix else "The job"

@@ -16,8 +16,10 @@ from typing import Any
 
 from batchgen.config import lora, seeds
 from batchgen.config.device import DeviceConfig
+from batchgen.config.identity_marks import OF_JOB, OF_POINT
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
-from batchgen.config.paths import expanded
+from batchgen.config.paths import expanded, table_name
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 from batchgen.config.structure import type_problems
@@ -55,33 +57,6 @@ class OnRemoved(str, Enum):
 
     keep = "keep"
     drop = "drop"
-
-
-@dataclass(kw_only=True)
-class ReadingConfig:
-    """How the table is read."""
-
-    encoding: str = "utf-8"
-    delimiter: str | None = None
-    """One character, or `tab`; None goes by the suffix: a tab for .tsv, else a comma."""
-    quote: str | None = None
-    """One character, or `none` for literal quotes; None is literal in TSV, `"` in CSV."""
-    columns: dict[str, str] = field(default_factory=dict)
-    """Setting name to the table's own column name, such as prompt: caption_en."""
-    max_prompt_chars: int = 8000
-
-    def problems(self) -> Iterator[str]:
-        """Yield a sentence for each field that cannot be used."""
-        values = {"max_prompt_chars": number_problem(self.max_prompt_chars, 1, 10**7, whole=True)}
-        try:
-            "".encode(self.encoding)
-        except (LookupError, ValueError):
-            values["encoding"] = "is not an encoding Python knows"
-        if self.delimiter not in (None, "tab", "\\t") and len(str(self.delimiter)) != 1:
-            values["delimiter"] = "is neither one character nor tab"
-        if self.quote not in (None, "none") and len(str(self.quote)) != 1:
-            values["quote"] = "is neither one character nor none"
-        yield from prefixed("reading.", values, self)
 
 
 @dataclass(kw_only=True)
@@ -163,20 +138,15 @@ def unknown_adapter(name: str, config: JobConfig) -> str:
 
 _NAME_BYTES = 200
 
-OF_JOB = {"identity": "job"}
-"""Mark of a field that shapes images: it is in a job's identity, and in the name of a point."""
-OF_POINT = {"identity": "point"}
-"""Mark of a field that names files: it is in the name of a point; the identity has their hashes."""
-
 
 @dataclass(kw_only=True)
 class JobConfig:
     """A job: a table, how to make an image of each row, and where to put it."""
 
     table: str = field(metadata=OF_POINT)
-    """Path of the prompt table."""
+    """The prompt table: a file, a folder of shards, or a pattern such as `shards/*.parquet`."""
     name: str | None = None
-    """Folder under `output_root`; None is the table's stem."""
+    """Folder under `output_root`; None is the table's stem, of shards the name of their folder."""
     output_root: str = "outputs"
     model: ModelConfig = field(default_factory=SdxlModel, metadata=OF_POINT)
     device: DeviceConfig = field(default_factory=DeviceConfig)
@@ -213,11 +183,10 @@ class JobConfig:
 
     @property
     def job_name(self) -> str:
-        """The name of the job's folder: `name`, or the table's file name without its suffixes."""
+        """The name of the job's folder: `name`, or what `table_name` says."""
         if self.name is not None:
             return self.name
-        file_name = Path(self.table).name
-        return re.sub(r"(\.(csv|tsv|txt|jsonl|ndjson|json|parquet|pq))?(\.gz)?$", "", file_name)
+        return table_name(self.table)
 
     @property
     def folder(self) -> Path:

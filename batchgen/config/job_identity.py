@@ -12,8 +12,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from batchgen.config.job import OF_JOB, OF_POINT, ImagesConfig, JobConfig, ReadingConfig
+from batchgen.config.identity_marks import OF_JOB, OF_NOTHING, OF_POINT
+from batchgen.config.job import ImagesConfig, JobConfig
 from batchgen.config.names import plain
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 
 _FIRST: dict[type, tuple[str, ...]] = {
@@ -37,9 +39,12 @@ def of_part(part: Any) -> Any:
     if not dataclasses.is_dataclass(part) or isinstance(part, type):
         return plain(part)
     values, defaults = plain(part), plain(type(part)())
+    beside = {field.name for field in dataclasses.fields(part) if field.metadata == OF_NOTHING}
     first = _FIRST.get(type(part), ())
     return {
-        name: value for name, value in values.items() if name in first or value != defaults[name]
+        name: value
+        for name, value in values.items()
+        if name in first or (name not in beside and value != defaults[name])
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z/](?:[\w./-]*\w)?", re.ASCII)
 _WORDS = ("null", "true", "false", "nan", "inf")
@@ -20,6 +21,11 @@ def override(key: str, value: object) -> str:
     """
     shown = plain_text(value) if isinstance(value, str) else _written(value)
     return shlex.quote(f"{key}={shown}")
+
+
+def names(key: str, values: Iterable[str]) -> str:
+    """Return a setting that is a list of texts, such as `key=[a,b]`, for a command line."""
+    return shlex.quote(f"{key}=[{','.join(map(plain_text, values))}]")
 
 
 def command(*words: object) -> str:

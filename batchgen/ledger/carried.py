@@ -50,7 +50,7 @@ class Followed:
 
 
 def is_followed(contents: Contents, table: str) -> bool:
-    """Return whether all rows have their own columns from the table of this SHA-256."""
+    """Return whether all rows have their own columns from this table, `Table.origin`."""
     return all(source.table == table for source in contents.sources if source.n_rows)
 
 

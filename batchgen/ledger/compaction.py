@@ -39,7 +39,7 @@ def compact(
         folder: The job's.
         versions: The software behind each `environment` of the rows; earlier ones are kept.
         now: The prompt table, whose own columns all rows are given; None leaves them as they are.
-        table: SHA-256 of the prompt table.
+        table: `Table.origin` of the prompt table.
 
     Returns:
         What the table's own columns changed.

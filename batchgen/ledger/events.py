@@ -23,7 +23,7 @@ class Schema:
 
     schema: pa.Schema
     table: str = ""
-    """SHA-256 of the prompt table whose own columns the rows have; empty where it is not known."""
+    """`Table.origin` of the table whose own columns the rows have; empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

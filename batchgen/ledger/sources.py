@@ -74,7 +74,7 @@ class Source:
     voids: frozenset[Key]
     n_rows: int
     table: str
-    """SHA-256 of the prompt table whose own columns its rows have; empty where it is not known."""
+    """`Table.origin` of the table whose own columns its rows have; empty where it is not known."""
 
     @property
     def run_id(self) -> str:

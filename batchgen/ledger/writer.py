@@ -42,7 +42,7 @@ class Ledger:
             folder: The job's; the caller holds its lock.
             run_id: Names the start.
             to_schema: The columns of the rows to come.
-            table: SHA-256 of the prompt table that the rows' own columns are from.
+            table: `Table.origin` of the prompt table that the rows' own columns are from.
         """
         contents = read_contents(folder)
         self.state = contents.state

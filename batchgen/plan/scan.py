@@ -193,9 +193,10 @@ def _refuse_duplicates(table: Table, hashes: Hashes) -> None:
         for position in np.flatnonzero(np.isin(text_hashes(keys), suspects)):
             key, row = keys[int(position)].as_py(), rows.first_index + int(position)
             if key in seen:
+                first = table.place(seen[key]).removeprefix(f"{table.path}, ")
                 raise TableError(
-                    f"{table.path}, row {row}: column {column!r} has {key!r}, as row {seen[key]} "
-                    "has. Ids name rows, so each may stand once only."
+                    f"{table.place(row)}: column {column!r} has {key!r}, as {first} has. Ids name "
+                    "rows, so each may stand once only."
                 )
             seen[key] = row
     raise TableError(f"{table.path}: two ids share a 64-bit hash: {sorted(seen)}. Rename one.")

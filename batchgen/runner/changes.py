@@ -56,7 +56,7 @@ def refuse_own_seeds(job: Job, table: Table, backlog: Backlog) -> None:
     content = job.folder.identity()
     if row is not None and (content is None or "format" in content):
         raise TableError(
-            f"{table.path}, row {row}: column {table.columns_used['seed']!r} gives a seed, and "
+            f"{table.place(row)}: column {table.columns_used['seed']!r} gives a seed, and "
             f"seeds={job.config.seeds} gives several to every row. Take seeds out, empty the cell, "
             "or set reading.columns.seed='' to carry the column only."
         )

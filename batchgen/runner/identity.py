@@ -22,6 +22,7 @@ from batchgen.config.job_identity import of_job, of_part
 from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
 from batchgen.config.revisions import REVISIONS, raised
+from batchgen.errors import TableError
 from batchgen.ledger.contents import Contents, consistently, read_contents
 from batchgen.ledger.finished import load_finished
 from batchgen.ledger.image_names import ImageNames, Missing, count_missing, missing_keys
@@ -35,7 +36,7 @@ from batchgen.plan.scan import scan
 from batchgen.runner.device_choice import resolved_device
 from batchgen.storage.folder import FORMAT, JobFolder
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
-from batchgen.table import Table, open_table
+from batchgen.table import Stamp, Table, files_of, open_table, stamp_of
 
 INSTANT_ROWS = 100_000
 """Tables up to this length need not be read again to know that a job is finished."""
@@ -170,18 +171,25 @@ class Job:
             },
         }
 
-    def finished_stamp(self, size_bytes: int, mtime_ns: int) -> dict[str, Any]:
+    def finished_stamp(self, table: Stamp) -> dict[str, Any]:
         """Return what must be unchanged for a finished job to be known as finished at once."""
         path, config = Path(self.config.table).resolve(), self.config
-        beyond = {"on_missing": config.on_missing and config.on_missing.value}
+        beyond: dict[str, Any] = {"on_missing": config.on_missing and config.on_missing.value}
         beyond |= {"on_removed": config.on_removed.value}
+        beyond |= {"carry": config.reading.carry, "drop": config.reading.drop or None}
+        several = {"n_files": table.n_files, "files": table.inode} if table.n_files > 1 else {}
         return {
             **{key: value for key, value in beyond.items() if value not in (None, "keep")},
             "identity": self.description,
             "revisions": dict(REVISIONS),
             "limit": self.config.limit,
             "on_change": self.config.on_change.value,
-            "table": {"path": str(path), "size_bytes": size_bytes, "mtime_ns": mtime_ns},
+            "table": {
+                "path": str(path),
+                "size_bytes": table.size_bytes,
+                "mtime_ns": table.mtime_ns,
+                **several,
+            },
         }
 
     def n_finished(self) -> tuple[int, list[str]] | None:
@@ -190,12 +198,8 @@ class Job:
         None if there may be something to do.
         """
         finished = (self.folder.identity() or {}).get("finished")
-        table = Path(self.config.table)
-        if not isinstance(finished, dict) or not table.is_file():
-            return None
-        status = table.stat()
-        stamp = self.finished_stamp(status.st_size, status.st_mtime_ns)
-        if finished.get("stamp") != as_read(stamp):
+        stamp = self._stamp_now()
+        if not isinstance(finished, dict) or stamp is None or finished.get("stamp") != stamp:
             return None
         contents = consistently(self.folder, lambda: read_contents(self.folder))
         is_compact = all(source.path == self.folder.metadata for source in contents.sources)
@@ -203,12 +207,19 @@ class Job:
         is_whole = finished.get("n_committed") == n_committed(contents)
         if not (is_compact and is_same and is_whole):
             return None
-        if self._last_state() != "finished":  # the last start was killed at its end
-            return None
+        if self._last_state() != "finished" or self.folder.crash_notes():
+            return None  # the last start was disturbed at its end
         is_trusted = self.config.on_missing is OnMissing.trust
         if not is_trusted and count_missing(self.folder, contents).n_images:
             return None
         return int(finished["n_images"]), [str(remark) for remark in finished.get("remarks", ())]
+
+    def _stamp_now(self) -> Any:
+        """Return `finished_stamp` as job.json has it; None for a table that cannot be read."""
+        try:
+            return as_read(self.finished_stamp(stamp_of(files_of(self.config.table))))
+        except (TableError, OSError):
+            return None
 
     def _last_state(self) -> str:
         try:

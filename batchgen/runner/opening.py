@@ -102,13 +102,15 @@ def _clear_leftovers(folder: JobFolder, contents: Contents) -> None:
     """Delete what earlier starts were writing when they were killed; the caller holds the lock.
 
     A start that ends in any other way leaves no journal and nothing half written, but perhaps an
-    image of an earlier format that could not be deleted.
+    image of an earlier format or an empty crash note that could not be deleted.
     """
     for place in (folder.root, folder.hidden, folder.parts, folder.seals):
         clear_leftovers(place, is_ours=True)
     clear_seals(folder)
     for place in folder.images.glob("*") if contents.journals else ():
         clear_leftovers(place, is_ours=True)
-    for path in uncommitted(folder, contents):
+    of_journals = {folder.crash_note(source.run_id) for source in contents.journals}
+    notes = [note for note in folder.crash_notes() if note not in of_journals]
+    for path in [*notes, *uncommitted(folder, contents)]:
         with storage_errors(path):
             path.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class _Start:
         self._table, self._backlog = survey.table, backlog
         run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
         to_schema = schema(METADATA, self._table.carried)
-        self._ledger = Ledger(job.folder, run_id, to_schema, self._table.sha256())
+        self._ledger = Ledger(job.folder, run_id, to_schema, self._table.origin())
         if job.config.retry.failed:
             self._ledger.reset()
         self._take_out()
@@ -211,15 +211,15 @@ class _Start:
 
     def _compact(self) -> None:
         """Merge all sealed files; rows of an earlier table get the own columns of this one."""
-        job, sha256 = self._job, self._table.sha256()
+        job, origin = self._job, self._table.origin()
         versions = {job.identity.environment: job.versions}
         try:
-            is_current = is_followed(read_contents(job.folder), sha256)
+            is_current = is_followed(read_contents(job.folder), origin)
             now = None if is_current else TableNow(self._table)
-            followed = compact(job.folder, versions, now, sha256)
+            followed = compact(job.folder, versions, now, origin)
         except (TableChanged, TableError) as error:
             logger.warning("the table's own columns are compared at the next start: %s", error)
-            followed = compact(job.folder, versions, table=sha256)
+            followed = compact(job.folder, versions, table=origin)
         if str(followed):
             logger.warning("%s.", followed)
 
@@ -257,7 +257,7 @@ class _Start:
         if finished is not None and self._backlog.n_rows <= INSTANT_ROWS:
             stamp, contents = self._table.stamp, read_contents(self._job.folder)
             content["finished"] = {
-                "stamp": self._job.finished_stamp(stamp.size_bytes, stamp.mtime_ns),
+                "stamp": self._job.finished_stamp(stamp),
                 "n_images": finished.n_images,
                 "n_committed": n_committed(contents),
                 "last_sequence": contents.last_sequence,
@@ -280,5 +280,7 @@ def _crash_note(path: Path) -> Iterator[None]:
             faulthandler.disable()
             if was_enabled and sys.__stderr__ is not None:
                 faulthandler.enable(sys.__stderr__)
-            with suppress(OSError):  # an empty note says nothing to the next start
+            try:
                 path.unlink(missing_ok=True)
+            except OSError as error:  # it is empty, and the next start deletes it
+                logger.warning("%s is left over: %s", path, error.strerror)

@@ -117,6 +117,10 @@ class JobFolder:
         """Where a start that dies of a fatal signal leaves its stack; absent after a plain kill."""
         return self.hidden / f"crash-{run_id}.txt"
 
+    def crash_notes(self) -> list[Path]:
+        """Return the crash notes of all starts."""
+        return list(self.hidden.glob("crash-*.txt"))
+
     def image_name(self, number: int, image_index: int, suffix: str) -> str:
         """Return an image's path relative to the folder; digits only, ten thousand a folder.
 

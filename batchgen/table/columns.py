@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchgen.config import settings, shell
+from batchgen.config.nearest import did_you_mean
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.setting_row import Setting
 from batchgen.errors import TableError
 
@@ -70,9 +72,51 @@ def matched(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict
     return used
 
 
+def gives_prompt(names: Sequence[str], chosen: Mapping[str, str]) -> bool:
+    """Return whether `reading.columns` or a name says which column is the prompt."""
+    words = ("prompt", *ROWS["prompt"].aliases)
+    return bool(chosen.get("prompt")) or any(_normal(name) in words for name in names)
+
+
 def override(setting: str, column: str) -> str:
     """Return the command-line override that makes a column mean a setting."""
     return shell.override(f"reading.columns.{_canonical(setting)}", column)
+
+
+def chosen(
+    further: Sequence[str], reading: ReadingConfig, pictures: Collection[str], path: Path
+) -> list[str]:
+    """Return which of the columns that give no setting are carried into the metadata.
+
+    `pictures` are those with bytes inside nested values: carried only where `reading.carry` names
+    them. Raises TableError where `reading.carry` or `reading.drop` names none of the columns.
+    """
+    for key, names in (("carry", reading.carry or []), ("drop", reading.drop)):
+        unknown = next((name for name in names if name not in further), None)
+        if unknown is not None:
+            known = _listed(further, unknown) or "none"
+            raise TableError(
+                f"{path}: reading.{key} names {unknown!r}, and the columns that could be carried "
+                f"are: {known}.{did_you_mean(unknown, further)}"
+            )
+    if reading.carry is not None:
+        return [name for name in further if name in reading.carry and name not in reading.drop]
+    return [name for name in further if name not in reading.drop and name not in pictures]
+
+
+def left_out(
+    further: Sequence[str], reading: ReadingConfig, pictures: Collection[str]
+) -> list[str]:
+    """Return a note for the columns with pictures that nobody chose or dropped."""
+    names = [name for name in further if name in pictures and name not in reading.drop]
+    if not names or reading.carry is not None:
+        return []
+    others = [name for name in further if name not in reading.drop and name not in pictures]
+    carry = shell.names("reading.carry", [*others, *names])
+    drop = shell.names("reading.drop", [*reading.drop, *names])
+    what = f"columns with pictures or other bytes inside are left out of the metadata: {names[0]}"
+    what += "".join(f", {name}" for name in names[1:])
+    return [f"{what}; {carry} carries them as bytes, {drop} says that they are not wanted"]
 
 
 def near_misses(carried: Collection[str], used: Collection[str]) -> list[str]:

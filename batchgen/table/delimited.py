@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from batchgen.config import shell
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
+from batchgen.table.columns import gives_prompt
 from batchgen.table.raw import SHOWN_CHARS, RawRows, shown
 from batchgen.table.text import is_text, open_text, pieced, string_column, undecodable
 
@@ -32,6 +34,14 @@ _SPELT_DELIMITERS = {"\\t": "\t", "tab": "\t"}
 _SPELT = {"\t": "tab"}
 _DELIMITER_NAMES = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 
+_PHRASE_WORDS = 3
+"""Words from which on a cell of a first line is a prompt rather than a name."""
+
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+(\.[0-9]+)?\s*")
+
+_EXCEL_LINE, _EXCEL_LINE_CHARS = re.compile(r'"?sep=(.)"?', re.IGNORECASE), 16
+"""The first line by which Excel knows the delimiter."""
+
 Columns = tuple[tuple[str, ...], ...]
 
 
@@ -42,12 +52,27 @@ class DelimitedFile:
         self._path = path
         self._encoding = reading.encoding
         self._format = _csv_format(path, reading, is_tsv=is_tsv)
+        self._n_skipped = self._read_excel_line(reading)
         self.has_quotes = self._format["quotechar"] is not None
+        self.pictures = frozenset[str]()
         # The limit is the whole process's: raised, never lowered, so that no other reader fails.
         csv.field_size_limit(max(csv.field_size_limit(), FIELD_LIMIT))
         self.notes: list[str] = []
-        self._names = self._named(self._header())
+        header = self._header()
+        if not gives_prompt(header, reading.columns):
+            self._refuse_row(header)
+        self._names = self._named(header)
         self.schema = pa.schema([(name, pa.string()) for name in self._names])
+
+    def choose(self, used: Collection[str], carried: Collection[str]) -> None:
+        """Take note of nothing: every line is read whole; see `raw.Source`."""
+
+    def settle(self) -> None:
+        """Take note of nothing: the types were known before; see `raw.Source`."""
+
+    def place(self, row_index: int) -> str:
+        """Return where a row is; see `raw.Source`."""
+        return f"{self._path}, row {row_index}"
 
     def raw_rows(self, first_row: int, chunk_rows: int) -> Iterator[RawRows]:
         """Yield the rows from `first_row` on; see `raw.Source`."""
@@ -65,10 +90,19 @@ class DelimitedFile:
                     )
                     for k, name in enumerate(self._names)
                 ]
-                yield RawRows(first, pa.RecordBatch.from_arrays(arrays, schema=self.schema), {})
+                batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+                yield RawRows(self._path, first, batch, {})
 
-    def _rows(self, lines: io.TextIOWrapper | Iterator[str]) -> Iterator[list[str]]:
-        return csv.reader(lines, strict=True, **self._format)
+    def _read_excel_line(self, reading: ReadingConfig) -> int:
+        """Take the delimiter of a first line such as `sep=;`; return how many lines it takes."""
+        with open_text(self._path, self._encoding, newline="") as stream:
+            found = _EXCEL_LINE.fullmatch(stream.readline(_EXCEL_LINE_CHARS).rstrip("\r\n"))
+        if found and not reading.delimiter:
+            self._format["delimiter"] = found[1]
+        return 1 if found else 0
+
+    def _rows(self, lines: io.TextIOWrapper | Iterator[str]) -> Any:
+        return csv.reader(islice(lines, self._n_skipped, None), strict=True, **self._format)
 
     def _piece_reader(
         self, rows: Iterator[list[str]]
@@ -103,7 +137,7 @@ class DelimitedFile:
             if not is_text(name):
                 raise undecodable(self._path, self._encoding, "header", name)
         self._check_delimiter(header)
-        return header
+        return list(header)
 
     def _check_delimiter(self, header: list[str]) -> None:
         used = self._format["delimiter"]
@@ -114,6 +148,22 @@ class DelimitedFile:
                 f"{self._path} has one column, {shown(header[0])}, when split at "
                 f"{_DELIMITER_NAMES.get(used, repr(used))}. Set {name}."
             )
+
+    def _refuse_row(self, header: list[str]) -> None:
+        """Raise `TableError` where the first line looks like a row: it has a number or a phrase."""
+        words = [len(cell.split()) for cell in header]
+        if max(words) < _PHRASE_WORDS and not any(map(_NUMBER.fullmatch, header)):
+            return
+        names = [f"column_{number}" for number in range(1, len(header) + 1)]
+        names[words.index(max(words))] = "prompt"
+        line = self._format["delimiter"].join(names)
+        cure = f"Write one in front: {line}"
+        if self._path.suffix.lower() in (".csv", ".tsv") and not self._n_skipped:
+            cure = f"Write one: {shell.command('sed', '-i', f'1i {line}', self._path)}"
+        raise TableError(
+            f"{self._path} has no header: its first line begins {shown(header[0])}, which is no "
+            f"name of a column. {cure}"
+        )
 
     def _named(self, header: list[str]) -> list[str]:
         """Return the header with names for columns that have none, as pandas' index column."""
@@ -130,9 +180,9 @@ class DelimitedFile:
 
     def _culprit(self) -> TableError:
         """Read the file again, row by row, and return the error that names its first bad row."""
-        index, line, n_fields, recent = -1, 0, 0, list[str]()
+        index, line, n_fields, recent = -1, self._n_skipped, 0, list[str]()
         with open_text(self._path, self._encoding, newline="") as stream:
-            rows: Any = self._rows(_remembered(stream, recent))
+            rows = self._rows(_remembered(stream, recent))
             try:
                 for row in rows:
                     if not n_fields:
@@ -141,7 +191,7 @@ class DelimitedFile:
                         index += 1
                         if len(row) != n_fields:
                             return self._ragged(f"row {index} (line {line + 1})", row, n_fields)
-                    line = rows.line_num
+                    line = self._n_skipped + rows.line_num
                     recent.clear()
             except csv.Error as error:
                 where = f"row {index + 1}" if n_fields else "header"

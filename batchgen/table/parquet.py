@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from batchgen.config.decimals import as_written
 from batchgen.errors import TableError
 from batchgen.table.raw import RawRows, file_errors, shown
+
+_compute: Any = pc
 
 _BROKEN = (pa.ArrowException, ValueError, OverflowError)
 """What pyarrow raises for a broken file; its I/O errors are OSError and handled with the others."""
@@ -24,24 +30,42 @@ class ParquetFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.notes: list[str] = []
+        self.has_quotes = False
         with self._open() as file:
-            given = file.schema_arrow
+            given, n_rows = file.schema_arrow, file.metadata.num_rows
         twice = [name for name, count in Counter(given.names).items() if count > 1]
         if twice:
             raise TableError(f"{path} has more than one column {shown(twice[0])}. Rename one.")
         # The file's own metadata (pandas, Arrow) describes types that are not these any more.
         self.schema = pa.schema([(field.name, plain_type(field.type)) for field in given])
+        self._chosen = self.schema
+        self.pictures = frozenset(x.name for x in given if _has_bytes_inside(_storage_type(x.type)))
+        self.n_rows = n_rows
+
+    def choose(self, used: Collection[str], carried: Collection[str]) -> None:
+        """Read these columns only; see `raw.Source`."""
+        self._chosen = pa.schema([x for x in self.schema if x.name in used or x.name in carried])
+
+    def settle(self) -> None:
+        """Take note of nothing: the types were known before; see `raw.Source`."""
+
+    def place(self, row_index: int) -> str:
+        """Return where a row is; see `raw.Source`."""
+        return f"{self._path}, row {row_index}"
 
     def raw_rows(self, first_row: int, chunk_rows: int) -> Iterator[RawRows]:
         """Yield the rows from `first_row` on; see `raw.Source`."""
         with self._open() as file:
             groups, index = _groups_from(file.metadata, first_row)
-            for batch in file.iter_batches(chunk_rows, row_groups=groups):
+            for batch in file.iter_batches(
+                chunk_rows, row_groups=groups, columns=self._chosen.names
+            ):
                 skipped = max(0, first_row - index)
-                wanted = batch.slice(skipped)
+                wanted = batch.select(self._chosen.names).slice(skipped)
                 if wanted.num_rows:
                     start = index + skipped
-                    yield RawRows(start, self._plain(wanted, start), _first_nested(wanted))
+                    plain, nested = self._plain(wanted, start), _first_nested(wanted)
+                    yield RawRows(self._path, start, plain, nested)
                 index += batch.num_rows
             if index != file.metadata.num_rows:
                 raise TableError(
@@ -54,7 +78,7 @@ class ParquetFile:
 
     def _plain(self, batch: pa.RecordBatch, first: int) -> pa.RecordBatch:
         columns: list[Any] = []
-        for field, column in zip(self.schema, batch.columns, strict=True):
+        for field, column in zip(self._chosen, batch.columns, strict=True):
             plain = plain_column(column, field.type)
             if pa.types.is_string(field.type):
                 try:
@@ -62,7 +86,7 @@ class ParquetFile:
                 except pa.ArrowInvalid as error:
                     raise _undecodable(self._path, first, field.name, plain) from error
             columns.append(plain)
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        return pa.RecordBatch.from_arrays(columns, schema=self._chosen)
 
 
 class _Opened:
@@ -115,29 +139,78 @@ def _storage_type(kind: pa.DataType) -> pa.DataType:
             return kind
 
 
+def _is_bytes(kind: pa.DataType) -> bool:
+    kind = _storage_type(kind)
+    of_any_length = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return of_any_length or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _parts(kind: pa.DataType) -> list[pa.DataType]:
+    """Return the types of what a nested type holds."""
+    if pa.types.is_map(kind):
+        return [kind.key_type, kind.item_type]
+    return [kind.field(n).type for n in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+
+
+def _has_bytes_inside(kind: pa.DataType) -> bool:
+    parts = [_storage_type(part) for part in _parts(kind)]
+    return any(_is_bytes(part) or _has_bytes_inside(part) for part in parts)
+
+
+def _picture_field(kind: pa.DataType) -> str | None:
+    """Return the one field of a struct that holds bytes, as that of a picture in `datasets`."""
+    if not pa.types.is_struct(kind):
+        return None
+    names = [x.name for x in kind if _is_bytes(x.type) or _has_bytes_inside(_storage_type(x.type))]
+    return names[0] if len(names) == 1 and _is_bytes(kind.field(names[0]).type) else None
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type that a column of type `kind` is carried as."""
     kind = _storage_type(kind)
-    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if is_text or pa.types.is_nested(kind):
-        return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or _picture_field(kind):
         return pa.binary()
-    return kind
+    is_text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return pa.string() if is_text or pa.types.is_nested(kind) else kind
 
 
 def plain_column(column: Any, kind: pa.DataType) -> Any:
-    """Return a column as its plain type `kind`: decoded, without views, nested values as JSON."""
+    """Return a column as its plain type `kind`: decoded, without views, nested values as JSON.
+
+    Of a struct with one field of bytes, the bytes.
+    """
     while column.type != _storage_type(column.type):
         is_dictionary = pa.types.is_dictionary(column.type)
         column = column.dictionary_decode() if is_dictionary else column.storage
-    if pa.types.is_nested(column.type):
-        cells = (
-            None if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
-            for cell in column.to_pylist()
-        )
+    picture = _picture_field(column.type)
+    if picture:
+        column = _compute.struct_field(column, [picture])
+    elif pa.types.is_nested(column.type):
+        cells = (json_text(cell, column.type) for cell in column.to_pylist())
         return pa.array(cells, pa.string())
     return column if column.type == kind else column.cast(kind)
+
+
+def json_text(cell: Any, kind: pa.DataType) -> str | None:
+    """Return a value of an Arrow type as JSON: 7.1 of a float32 is 7.1, and bytes are Base64."""
+    if cell is None:
+        return None
+    return json.dumps(_json_value(cell, kind), ensure_ascii=False, default=str)
+
+
+def _json_value(cell: Any, kind: pa.DataType) -> Any:
+    kind = _storage_type(kind)
+    if isinstance(cell, float):
+        return as_written(cell, np.float16) if pa.types.is_float16(kind) else as_written(cell)
+    if isinstance(cell, bytes):
+        return base64.b64encode(cell).decode()
+    if pa.types.is_struct(kind):
+        return {name: _json_value(value, kind.field(name).type) for name, value in cell.items()}
+    if pa.types.is_map(kind):
+        return [[_json_value(k, kind.key_type), _json_value(v, kind.item_type)] for k, v in cell]
+    if isinstance(cell, list):
+        return [_json_value(value, kind.field(0).type) for value in cell]
+    return cell
 
 
 def _first_nested(batch: pa.RecordBatch) -> dict[str, int]:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableChanged, TableError
-from batchgen.storage.hashes import sha256
-from batchgen.table.columns import matched, near_misses
+from batchgen.table.columns import chosen, left_out, matched, near_misses
 from batchgen.table.delimited import DelimitedFile
-from batchgen.table.lines import JsonLinesFile, TextFile
+from batchgen.table.files import (
+    SUFFIXES,
+    content_hash,
+    files_of,
+    format_of,
+    stamp_of,
+    suffix_of,
+)
+from batchgen.table.json_files import JsonFile
 from batchgen.table.parquet import ParquetFile
-from batchgen.table.raw import Source, file_errors
-from batchgen.table.sniffing import json_kind, refuse_other_kinds_of_file
+from batchgen.table.raw import Source
+from batchgen.table.shards import Shards
+from batchgen.table.sniffing import refuse_other_kinds_of_file
+from batchgen.table.text_file import TextFile
 from batchgen.table.values import Casting
-
-_SUFFIXES = ".csv, .tsv, .jsonl, .ndjson, .txt (each also .gz), .parquet, .pq"
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells a file from the same file after an edit."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +46,20 @@ class Rows:
 class Table:
     """An open prompt table; made by `open_table`. Holds no file open between two calls."""
 
-    def __init__(self, path: Path, reading: ReadingConfig, source: Source, stamp: Stamp) -> None:
+    def __init__(
+        self, path: Path, reading: ReadingConfig, source: Source, files: Sequence[Path]
+    ) -> None:
         self.path = path
-        self.stamp = stamp
+        """A file, a folder, or a pattern."""
+        self.stamp = stamp_of(files)
         self.columns_used: dict[str, str] = {}
         """Setting name -> the table's own column name; grows with `carried`."""
         self.carried = pa.schema([])
-        """The further columns; of JSON Lines, those met so far: all after one full pass."""
+        """The further columns; of JSON, those met so far, as text: all with their types after one
+        full pass."""
         self.notes: list[str] = []
         """Sentences that `plan` and `run` print as warnings."""
+        self._files = files
         self._reading = reading
         self._sha256 = ""
         self._source = source
@@ -67,7 +70,7 @@ class Table:
         """Yield the rows from index `first_row` on, at most `chunk_rows` at a time.
 
         May be called any number of times. Raises TableError for the first cell or row that is
-        not valid, and for a table without rows; TableChanged where the file is not what it was when
+        not valid, and for a table without rows; TableChanged where a file is not what it was when
         it was opened.
         """
         if first_row < 0 or chunk_rows < 1:
@@ -77,31 +80,51 @@ class Table:
         try:
             for raw in self._source.raw_rows(first_row, chunk_rows):
                 has_rows = True
-                if self._source.schema != self._schema:
-                    self._casting = self._learned()
+                self._learn()
                 settings = self._casting.settings(raw)
                 carried = raw.batch.select(self.carried.names)
-                self._check_unchanged()
+                if len(self._files) == 1:
+                    self._check_unchanged()
                 yield Rows(raw.first_index, settings, carried)
         except TableError:
             # A file that is being written looks broken; that it changed is the better reason.
             self._check_unchanged()
             raise
         self._check_unchanged()
+        if first_row == 0:
+            self._source.settle()
+            self._learn()
         if not has_rows:
             raise TableError(f"{self.path} has no rows. Write a row for each prompt.")
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the table's bytes, in hexadecimal; reads all of them."""
+        """Return `files.content_hash` of the table, in hexadecimal; reads all of it once."""
         if not self._sha256:
-            with file_errors(self.path):
-                self._sha256 = sha256(self.path)
+            self._sha256 = content_hash(self._files)
         return self._sha256
+
+    def origin(self) -> str:
+        """Return what the carried columns come from: the SHA-256, and the choice of columns if any.
+
+        Rows of the metadata with the same origin have the columns of this table.
+        """
+        choice = {"carry": self._reading.carry, "drop": self._reading.drop}
+        if choice == {"carry": None, "drop": []}:
+            return self.sha256()
+        return hashlib.sha256(f"{self.sha256()} {json.dumps(choice)}".encode()).hexdigest()
+
+    def place(self, row_index: int) -> str:
+        """Return where a row is, for a message: its file, and its index there."""
+        return self._source.place(row_index)
+
+    def _learn(self) -> None:
+        if self._source.schema != self._schema:
+            self._casting = self._learned()
 
     def _learned(self) -> Casting:
         """Match the columns known by now to settings; a setting that has its column keeps it."""
-        self._schema = schema = self._source.schema
-        used = matched(schema.names, self._reading.columns, self.path)
+        names = self._source.schema.names
+        used = matched(names, self._reading.columns, self.path)
         for setting, column in self.columns_used.items():
             if used[setting] != column:
                 raise TableError(
@@ -109,14 +132,18 @@ class Table:
                     f"{used[setting]!r}. Choose one: reading.columns.{setting}={column}."
                 )
         self.columns_used = used
-        self.carried = pa.schema([field for field in schema if field.name not in used.values()])
-        self.notes = [*self._source.notes, *near_misses(self.carried.names, used)]
-        has_quotes = isinstance(self._source, DelimitedFile) and self._source.has_quotes
-        return Casting(self.path, used, self._reading.max_prompt_chars, has_quotes)
+        further = [name for name in names if name not in used.values()]
+        carried = chosen(further, self._reading, self._source.pictures, self.path)
+        self._source.choose(used.values(), carried)
+        self._schema = schema = self._source.schema
+        self.carried = pa.schema([field for field in schema if field.name in carried])
+        self.notes = [*self._source.notes, *near_misses(carried, used)]
+        self.notes += left_out(further, self._reading, self._source.pictures)
+        return Casting(used, self._reading.max_prompt_chars, self._source.has_quotes)
 
     def _check_unchanged(self) -> None:
         try:
-            now = _stamp(self.path.stat())
+            now = stamp_of(self._files)
         except OSError as error:
             raise TableChanged(
                 f"{self.path} cannot be found any more ({error.strerror}). Put it back, then "
@@ -130,51 +157,44 @@ class Table:
 
 
 def open_table(path: str | Path, reading: ReadingConfig) -> Table:
-    """Return the table in a file; reads its header only. Raises TableError."""
-    path = Path(path)
-    with file_errors(path):
-        status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise TableError(f"{path} is {kind}. Name the file of the prompt table.")
-    if path.suffix.lower() == ".json":
-        raise TableError(f"{path} {json_kind(path)}")
-    refuse_other_kinds_of_file(path, reading.encoding)
-    _refuse_unused(path, reading)
-    return Table(path, reading, _source(path, reading), _stamp(status))
+    """Return the table in a file, in the files of a folder, or in those that a pattern matches.
+
+    Reads headers only. Raises TableError.
+    """
+    files = files_of(path)
+    sources = {file: _source(file, reading) for file in files}
+    source = sources[files[0]] if files == [Path(path)] else Shards(sources)
+    return Table(Path(path), reading, source, files)
 
 
 def _refuse_unused(path: Path, reading: ReadingConfig) -> None:
     """Raise `TableError` for a setting of `reading` that has no effect on this kind of file."""
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
-    given = {"delimiter": reading.delimiter, "quote": reading.quote}
-    if suffix in (".parquet", ".pq"):
-        given["encoding"] = None if reading.encoding == "utf-8" else reading.encoding
-    elif suffix in (".csv", ".tsv"):
-        return
-    for name, value in given.items():
-        if value is not None:
+    of_format = {
+        "CSV": ("encoding", "delimiter", "quote"), "TSV": ("encoding", "delimiter", "quote"),
+        "text": ("encoding", "comments"), "Parquet": (),
+    }  # fmt: skip
+    known = of_format.get(str(format_of(path)), ("encoding",))
+    default = ReadingConfig()
+    for name in ("encoding", "delimiter", "quote", "comments"):
+        value = getattr(reading, name)
+        if name not in known and value != getattr(default, name):
             raise TableError(
-                f"{path}: reading.{name}={value!r} has no effect on a {suffix} file. Take it out, "
-                "or name the file by what it is."
+                f"{path}: reading.{name}={value!r} has no effect on a {suffix_of(path)} file. Take "
+                "it out, or name the file by what it is."
             )
 
 
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino)
-
-
 def _source(path: Path, reading: ReadingConfig) -> Source:
-    name = path.name.lower()
-    match Path(name.removesuffix(".gz")).suffix:
-        case ".csv":
-            return DelimitedFile(path, reading, is_tsv=False)
-        case ".tsv":
-            return DelimitedFile(path, reading, is_tsv=True)
-        case ".jsonl" | ".ndjson":
-            return JsonLinesFile(path, reading)
-        case ".txt":
+    kind = format_of(path)
+    if kind is None:
+        raise TableError(f"{path} has no suffix of a table. Tables are: {SUFFIXES}.")
+    refuse_other_kinds_of_file(path, reading.encoding)
+    _refuse_unused(path, reading)
+    match kind:
+        case "CSV" | "TSV":
+            return DelimitedFile(path, reading, is_tsv=kind == "TSV")
+        case "JSON" | "JSON Lines":
+            return JsonFile(path, reading)
+        case "text":
             return TextFile(path, reading)
-        case ".parquet" | ".pq" if not name.endswith(".gz"):
-            return ParquetFile(path)
-    raise TableError(f"{path} has no suffix of a table. Tables are: {_SUFFIXES}.")
+    return ParquetFile(path)

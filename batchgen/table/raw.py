@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,56 @@ SHOWN_CHARS = 60
 class RawRows:
     """Consecutive rows of a table, at least one, under the table's own column names."""
 
-    first_index: int
+    path: Path
+    """The file they are in."""
+    first_row: int
+    """Index of the first in that file."""
     batch: pa.RecordBatch
     nested: Mapping[str, int]
     """Columns with lists or objects, here as JSON text -> position in `batch` of the first."""
+    n_before: int = 0
+    """Rows of the table in the files before this one."""
+
+    @property
+    def first_index(self) -> int:
+        """Row index of the first."""
+        return self.n_before + self.first_row
+
+    def where(self, position: int) -> str:
+        """Return a row's place for a message, by its position in `batch`."""
+        return f"{self.path}, row {self.first_row + position}"
 
 
 class Source(Protocol):
-    """A table file of one format. The file is open only while `raw_rows` runs."""
+    """A table file of one format, or several. A file is open only while `raw_rows` runs."""
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns known by now; may grow while rows are read, and never shrinks."""
+        """The columns known by now; more, and other types, may become known in a first pass."""
 
     @property
     def notes(self) -> list[str]:
         """Sentences about the file that its user should read."""
+
+    @property
+    def pictures(self) -> frozenset[str]:
+        """Columns with bytes inside nested values: left out unless they are asked for."""
+
+    @property
+    def has_quotes(self) -> bool:
+        """Whether cells may be quoted, so that an open quote swallows what follows."""
+
+    def choose(self, used: Collection[str], carried: Collection[str]) -> None:
+        """Say which columns give settings, and which are carried; the others are not read.
+
+        Where a file has no types, the first are read as text.
+        """
+
+    def settle(self) -> None:
+        """Take note that all rows were read: from now on the types of the columns are known."""
+
+    def place(self, row_index: int) -> str:
+        """Return where a row is, for a message: its file, and its index there."""
 
     def raw_rows(self, first_row: int, chunk_rows: int) -> Iterator[RawRows]:
         """Yield the rows from `first_row` on, at most `chunk_rows` at a time.
@@ -58,6 +92,6 @@ def file_errors(path: Path) -> Iterator[None]:
     """Turn what the operating system or the decompressor says into a TableError."""
     try:
         yield
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise TableError(f"{path} cannot be read: {reason.rstrip(' .')}.") from error

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from pathlib import Path
 
 from batchgen.config import shell
 from batchgen.errors import TableError
+from batchgen.table.files import COMPRESSIONS, suffix_of
 from batchgen.table.raw import file_errors
 
 _HEAD_BYTES = 4096
 
+_SPREADSHEET = "Open it in a spreadsheet and save it as CSV in UTF-8."
 _NO_TABLE = "Name the table itself."
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a pointer of git-lfs", "Run git lfs pull in its folder."),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unzstd"),
     (b"BZh", "compressed with bzip2", "bunzip2"),
     (b"\xfd7zXZ\x00", "compressed with xz", "unxz"),
-    (b"PK\x03\x04", "a zip archive, or an Excel file (.xlsx)", "read_excel"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel file",
-     "Open it in a spreadsheet and save it as CSV in UTF-8."),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel file", _SPREADSHEET),
+    (b"\x80\x04\x95", "a pickle", "Write it as Parquet: df.to_parquet('table.parquet')."),
     (b"SQLite format 3\x00", "a SQLite database", "Write the rows of one of its tables as CSV."),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture", _NO_TABLE),
     (b"\xff\xd8\xff", "a JPEG picture", _NO_TABLE),
@@ -32,7 +33,9 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
 """How a file begins, what it is then, and what to do: a sentence, a command that takes the file, or
 a reader of pandas."""
 
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+"""Suffix of a compression to how such a file begins."""
+_PARQUET = b"PAR1"
 _HTML = re.compile(rb"\s*(?:<!doctype html|<html\b|<head\b|<body\b)", re.IGNORECASE)
 _ENCODINGS = {b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -47,19 +50,15 @@ def refuse_other_kinds_of_file(path: Path, encoding: str) -> None:
     with file_errors(path), path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    is_gz, is_parquet = suffixes[-1:] == [".gz"], suffixes[-1:] in ([".parquet"], [".pq"])
-    if head.startswith(_GZIP):
-        if not is_gz:
-            raise _refusal(path, "compressed with gzip", f"Rename it: {_mv(path, '.gz')}.")
+    is_parquet = suffixes[-1:] in ([".parquet"], [".pq"])
+    if _refuse_other_compression(path, head):
         return
-    if is_gz and head:
-        to = path.with_suffix("")
-        cure = f"Rename it: {shell.command('mv', str(path), str(to))}."
-        raise _refusal(path, "not compressed with gzip", cure)
     if head.startswith(_PARQUET):
         if not is_parquet:
             raise _refusal(path, "a Parquet file", f"Rename it: {_mv(path, '.parquet')}.")
         return
+    if head.startswith(b"PK\x03\x04"):
+        raise _refusal(path, *_kind_of_zip(path))
     for magic, kind, cure in _MAGIC:
         if head.startswith(magic):
             raise _refusal(path, kind, _cure(path, cure))
@@ -68,6 +67,23 @@ def refuse_other_kinds_of_file(path: Path, encoding: str) -> None:
         raise _refusal(path, "an HTML page", cure)
     if not is_parquet:
         _refuse_other_text(path, head, encoding)
+        if suffix_of(path) == ".json" and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            raise TableError(f"{path} {json_kind(path)}")
+
+
+def _refuse_other_compression(path: Path, head: bytes) -> bool:
+    """Return whether a file is packed, or raise where its name says something else."""
+    named = path.suffix.lower()
+    suffix = next((one for one, magic in _PACKED.items() if head.startswith(magic)), None)
+    if suffix is not None and suffix != named:
+        cure = f"Rename it: {_mv(path, suffix)}."
+        if named in _PACKED:
+            cure = f"Rename it: {shell.command('mv', path, path.with_suffix(suffix))}."
+        raise _refusal(path, f"compressed with {COMPRESSIONS[suffix]}", cure)
+    if suffix is None and named in _PACKED and head:
+        cure = f"Rename it: {shell.command('mv', path, path.with_suffix(''))}."
+        raise _refusal(path, f"not compressed with {COMPRESSIONS[named]}", cure)
+    return suffix is not None
 
 
 def _refuse_other_text(path: Path, head: bytes, encoding: str) -> None:
@@ -84,17 +100,30 @@ def _refuse_other_text(path: Path, head: bytes, encoding: str) -> None:
         raise _refusal(path, f"{name} text", f"Set reading.encoding={marked}.")
 
 
+def _kind_of_zip(path: Path) -> tuple[str, str]:
+    """Return what a zip archive is, and what to do."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return "a broken zip archive", _NO_TABLE
+    if any(name.startswith("xl/") for name in names):
+        return "an Excel file (.xlsx)", _SPREADSHEET
+    if "content.xml" in names:
+        return "an OpenDocument spreadsheet", _SPREADSHEET
+    return "a zip archive", f"Unpack it: {shell.command('unzip', path)}"
+
+
 def json_kind(path: Path) -> str:
     """Return what a .json file holds, in words, with a command that makes a table of it."""
     load = f"import json, pandas as pd; d = json.load(open({str(path)!r}))"
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            return f"holds more than one JSON value, as JSON Lines do. Rename it: {_mv(path, 'l')}."
         return "is no JSON. Name a table, such as JSON Lines with a prompt in each object."
-    if isinstance(content, list):
-        lines = "pd.DataFrame(d).to_json('table.jsonl', orient='records', lines=True)"
-        what, code = "is an array of JSON objects", lines
-    elif isinstance(content, dict) and isinstance(content.get("annotations"), list):
+    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         what = "holds captions as COCO has them"
         code = "pd.DataFrame(d['annotations']).to_csv('table.csv', index=False)"
     elif isinstance(content, dict) and all(isinstance(one, dict) for one in content.values()):

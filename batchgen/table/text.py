@@ -7,11 +7,12 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
 from batchgen.errors import TableError
+from batchgen.table.files import COMPRESSIONS
 from batchgen.table.raw import file_errors, shown
 
 PIECE_ROWS = 256
@@ -26,27 +27,66 @@ Piece = TypeVar("Piece")
 
 @contextmanager
 def open_text(path: Path, encoding: str, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
-    """Open a text file, unpacked if it ends in .gz, after its byte order mark.
+    """Open a text file, unpacked if it ends in .gz or .zst, after its byte order mark.
 
     Bytes that the encoding does not know become lone surrogates, which `string_column` refuses.
     All that can go wrong while it is open is raised as a TableError.
     """
-    with file_errors(path), _open_binary(path) as binary:
-        stream = io.TextIOWrapper(binary, encoding, errors="surrogateescape", newline=newline)
-        try:
-            if stream.read(1) != "\ufeff":
-                stream.seek(0)
+    try:
+        with file_errors(path), _decoded(path, encoding, newline) as stream:
+            has_mark = stream.read(1) == "\ufeff"
+        with file_errors(path), _decoded(path, encoding, newline) as stream:
+            if has_mark:
+                stream.read(1)
             yield stream
-        except UnicodeError as error:
-            raise TableError(
-                f"{path} is not {encoding} text: {error}. Set reading.encoding."
-            ) from error
+    except UnicodeError as error:
+        raise TableError(
+            f"{path} is not {encoding} text: {error}. Set reading.encoding."
+        ) from error
 
 
-def _open_binary(path: Path) -> BinaryIO:
-    if path.suffix.lower() == ".gz":
+@contextmanager
+def _decoded(path: Path, encoding: str, newline: str | None) -> Iterator[io.TextIOWrapper]:
+    with open_binary(path) as binary:
+        yield io.TextIOWrapper(binary, encoding, errors="surrogateescape", newline=newline)
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for its bytes, unpacked if its name says that it is packed."""
+    compression = COMPRESSIONS.get(path.suffix.lower())
+    if compression == "gzip":
         return cast("BinaryIO", gzip.open(path, "rb"))
+    if compression == "zstd":
+        return io.BufferedReader(_Unpacked(path))
     return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """A file packed with zstd; `tell` counts the bytes that were unpacked."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pa.input_stream(str(path), "zstd")
+        self._n_read = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as there is something left."""
+        block = self._file.read(len(buffer))
+        buffer[: len(block)] = block
+        self._n_read += len(block)
+        return len(block)
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._n_read
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def pieced(
@@ -110,7 +150,7 @@ def undecodable(path: Path, encoding: str, where: str, cell: str) -> TableError:
 
     Names an encoding that would fit, and what the cell would read; it is for the user to judge.
     """
-    with _open_binary(path) as binary:
+    with open_binary(path) as binary:
         if binary.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             return TableError(
                 f"{path} is UTF-16 text, not {encoding}. Set reading.encoding=utf-16."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNO
 class Casting:
     """How a table's columns become settings."""
 
-    path: Path
     columns_used: dict[str, str]
     max_prompt_chars: int
     has_quotes: bool
@@ -65,8 +63,8 @@ class Casting:
         texts = self._refuse_nul(name, self._as_text(name, column, raw), raw)
         missing = _blank(texts).fill_null(True)
         if _compute.any(missing).as_py():
-            row = raw.first_index + _compute.index(missing, True).as_py()
-            where = f"{self.path}, row {row}: column {self.columns_used[name]!r} is empty."
+            position = _compute.index(missing, True).as_py()
+            where = f"{raw.where(position)}: column {self.columns_used[name]!r} is empty."
             if name == "prompt":
                 raise TableError(f"{where} Write a prompt or take the row out.")
             raise TableError(f"{where} Give every row an id of its own, or take the column out.")
@@ -82,7 +80,7 @@ class Casting:
         if position < 0:
             return texts
         raise TableError(
-            f"{self.path}, row {raw.first_index + position}: column {self.columns_used[name]!r} "
+            f"{raw.where(position)}: column {self.columns_used[name]!r} "
             f"has {shown(texts[position].as_py())}, which holds a NUL. Take it out; where every "
             "other character is one, the file is UTF-16: set reading.encoding=utf-16-le."
         )
@@ -99,7 +97,7 @@ class Casting:
         text = texts[position].as_py()
         quote = " Look for a quote that is not closed, or raise" if self.has_quotes else " Raise"
         raise TableError(
-            f"{self.path}, row {raw.first_index + position}: column {self.columns_used[name]!r} "
+            f"{raw.where(position)}: column {self.columns_used[name]!r} "
             f"has {len(text)} characters, beginning {shown(text)}; the most is "
             f"{self.max_prompt_chars}.{quote} reading.max_prompt_chars."
         )
@@ -126,7 +124,7 @@ class Casting:
             return column.cast(pa.string())
         except pa.ArrowException as error:
             raise TableError(
-                f"{self.path}, rows {raw.first_index} to {raw.first_index + len(column) - 1}: "
+                f"{raw.where(0)} to {raw.first_row + len(column) - 1}: "
                 f"column {self.columns_used[name]!r} of type {column.type} cannot be read as "
                 f"text ({error}). Write it as text, or set {override(name, '')} to carry it only."
             ) from error
@@ -140,7 +138,7 @@ class Casting:
         if name != "prompt":
             cure += f", or set {override(name, '')} to carry the column only"
         return TableError(
-            f"{self.path}, row {raw.first_index + position}: column {self.columns_used[name]!r} "
+            f"{raw.where(position)}: column {self.columns_used[name]!r} "
             f"has {shown(value)}, which {problem}. {cure}."
         )
 

@@ -13,13 +13,13 @@ from batchgen.config.job import (
     ImageFormat,
     ImagesConfig,
     JobConfig,
-    ReadingConfig,
     RetryConfig,
     StopConfig,
     TimeoutConfig,
 )
 from batchgen.config.models import FakeModel, ModelConfig, SdxlModel
 from batchgen.config.names import plain
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import SEED_LIMIT
 from batchgen.errors import ConfigError
@@ -185,6 +185,10 @@ def test_a_name_no_file_system_takes_is_refused() -> None:
         ("prompts.txt.gz", "prompts"),
         ("a/b.parquet", "b"),
         ("dir/plain", "plain"),
+        ("x.json.zst", "x"),
+        ("captions/", "captions"),
+        ("captions/part-*.parquet", "captions"),
+        ("data/captions/**/*.csv", "captions"),
     ],
 )
 def test_a_job_is_named_by_its_table_where_no_name_is_given(table: str, name: str) -> None:

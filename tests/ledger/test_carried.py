@@ -13,7 +13,7 @@ import pytest
 from conftest import RunJob, WriteTable
 
 import batchgen
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.ledger.carried import TableNow
 from batchgen.ledger.verification import verify
 from batchgen.storage.folder import JobFolder

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import MakeConfig, WriteTable
 
-from batchgen.config.job import JobConfig, ReadingConfig
+from batchgen.config.job import JobConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
 from batchgen.plan.batches import window_rows

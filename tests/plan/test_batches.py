@@ -10,7 +10,8 @@ import pytest
 from conftest import MakeConfig, WriteTable
 from numpy.typing import NDArray
 
-from batchgen.config.job import JobConfig, ReadingConfig
+from batchgen.config.job import JobConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.settings import SEED_LIMIT, Settings
 from batchgen.errors import TableError
 from batchgen.plan.batches import batch_numbers, chunk_rows, cut, requests, window_rows

@@ -80,7 +80,8 @@ def reports(bench: Bench, fault: Fault) -> list[str]:
     ended = bench.disturb(fault)
     call = ended.calls[fault.at - 1] if 0 < fault.at <= len(ended.calls) else None
     wrong = list(_wrong_end(bench, fault, call, ended))
-    wrong += [f"then {problem}" for problem in bench.finish() + bench.problems()]
+    then = bench.finish() + bench.problems()
+    wrong += [f"then {problem}" for problem in then if not _is_without_log(problem, fault, call)]
     where = f"{bench.name}: {fault.mode.name} {errno.errorcode.get(fault.code, '-')} at {call}"
     return [f"{where} ({fault.at}): {problem}" for problem in wrong]
 
@@ -97,8 +98,9 @@ def _wrong_end(bench: Bench, fault: Fault, call: Call | None, ended: Ended) -> I
     is_courtesy = fault.mode is Mode.fail and call is not None and is_for_people(call)
     if ended.code == bench.code:  # it says that all is done, so all must be
         for problem in bench.problems(halfway=True):
-            # A status that could not be written is as it was, until the next start.
-            if not (is_courtesy and "status.json" in problem):
+            # What could not be written or deleted is as it was, until the next start, and is said.
+            is_said = "WARNING" in ended.said and re.match(r"status\.json|\S+crash-RUN", problem)
+            if not (is_said or _is_without_log(problem, fault, call)):
                 yield problem
         if is_courtesy and "WARNING" not in ended.said:
             yield "no warning"
@@ -106,6 +108,12 @@ def _wrong_end(bench: Bench, fault: Fault, call: Call | None, ended: Ended) -> I
         yield f"ends with {ended.code}: {ended.said.strip()}"
     elif ended.code not in (ExitCode.stopped, ExitCode.refused) or not ended.said.strip():
         yield f"ends with {ended.code}, saying {ended.said.strip()!r}"
+
+
+def _is_without_log(problem: str, fault: Fault, call: Call | None) -> bool:
+    """Whether a log is missing that could not be opened; a start with nothing to do writes none."""
+    is_log = fault.mode is Mode.fail and call is not None and call.place == ".batchgen/log.txt"
+    return is_log and problem == ".batchgen/log.txt is missing"
 
 
 def is_for_people(call: Call) -> bool:

@@ -32,7 +32,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import FolderError, TableChanged, TableError
 from batchgen.ledger.contents import read_contents
 from batchgen.ledger.journal import EventJson, encode, read_events

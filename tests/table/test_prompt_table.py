@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.config.schedulers import SCHEDULERS
 from batchgen.errors import TableChanged, TableError
 from batchgen.table import SETTINGS, Table, open_table
@@ -313,8 +313,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.xlsx").touch()
     os.mkfifo(tmp_path / "y.csv")
     for name, problem in {
-        "none.csv": "No such file",
-        "x.csv": "is a folder",
+        "none.csv": "is not there",
+        "x.csv": "is a folder without a table",
         "y.csv": "not a regular file",
         "x.xlsx": ".csv, .tsv, .jsonl",
     }.items():

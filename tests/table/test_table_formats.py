@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.table import SETTINGS, Table, open_table
 
@@ -64,7 +64,12 @@ def parquet_path(tmp_path: Path) -> Path:
     return tmp_path / "t.parquet"
 
 
-@pytest.mark.parametrize("gz", ["", ".gz", ".GZ"])
+def zstd(content: bytes) -> bytes:
+    """Return bytes packed with zstd."""
+    return bytes(pa.compress(content, "zstd", asbytes=True))
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".GZ", ".zst"])
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [
@@ -73,14 +78,17 @@ def parquet_path(tmp_path: Path) -> Path:
         (".jsonl", '{"prompt": "a cat"}\n{"prompt": "一只猫"}\n'),
         (".ndjson", '{"prompt": "a cat"}\n{"prompt": "一只猫"}'),
         (".txt", "a cat\n\n一只猫\n"),
+        (".json", '[{"prompt": "a cat"},\n {"prompt": "一只猫"}]'),
     ],
 )
-def test_every_text_form_is_read_plain_and_gzipped(
-    tmp_path: Path, suffix: str, text: str, gz: str
+def test_every_text_form_is_read_plain_and_packed(
+    tmp_path: Path, suffix: str, text: str, packed: str
 ) -> None:
     """The suffix decides, in any case."""
-    content = gzip.compress(text.encode()) if gz else text
-    assert column(opened(tmp_path / f"t{suffix}{gz}", content)) == ["a cat", "一只猫"]
+    content = text.encode()
+    if packed:
+        content = zstd(content) if packed == ".zst" else gzip.compress(content)
+    assert column(opened(tmp_path / f"t{suffix}{packed}", content)) == ["a cat", "一只猫"]
 
 
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
@@ -90,6 +98,15 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(path, whole[:-2000])
     assert "cannot be read" in refusal(path, whole[:3000] + b"\xff" * 50 + whole[3050:])
     assert "is not compressed with gzip. Rename it: mv" in refusal(path, b"prompt\na cat\n")
+
+
+def test_a_damaged_zstd_file_is_refused(tmp_path: Path) -> None:
+    """Truncated, packed otherwise and not at all."""
+    whole = zstd(b"prompt\n" + b"".join(b"%d\n" % i for i in range(10_000)))
+    path = tmp_path / "t.csv.zst"
+    assert "cannot be read" in refusal(path, whole[:-2000])
+    assert "is not compressed with zstd. Rename it: mv" in refusal(path, b"prompt\na cat\n")
+    assert f"{path} {tmp_path / 't.csv.gz'}." in refusal(path, gzip.compress(b"prompt\na cat\n"))
 
 
 @pytest.mark.parametrize(

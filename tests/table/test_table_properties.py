@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchgen.config.job import ReadingConfig
+from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.table import open_table
 
