@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchgen.config.decimals import as_written
 from batchgen.ledger.schema import METADATA, carried_name
 
 Record = dict[str, Any]
@@ -65,6 +66,7 @@ def as_type(column: Any, kind: pa.DataType) -> Any:
 def _text_of(value: Any) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    value = as_written(value) if isinstance(value, float) else value
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -125,11 +125,29 @@ def test_a_prompt_that_begins_like_a_negative_one_stays_the_prompt() -> None:
         {"guidance_scale": 0.1, "scheduler": "pndm"},
         {"clip_skip": 1, "guidance_rescale": 0.7, "cfg_cutoff": 0.55},
         {"timestep_spacing": "trailing", "long_prompt": "chunk", "weighting": True},
+        {"prompt": "a cat\n\na dog", "negative_prompt": "ugly\nNegative prompt: dull\nSteps: 3"},
+        {"prompt": "Negative prompt: dull\n \u200bNegative prompt: x\n\u3000Negative prompt: y"},
+        {"prompt": " a cat ", "negative_prompt": "\nugly\r\nvery\x0b, \u2028"},
+        {"prompt_2": "a\nb\tc\u2028", "guidance_scale": 7.099999904632568},
+        {"guidance_rescale": 0.699999988079071, "cfg_cutoff": 0.5},
     ],
 )
 def test_settings_come_back_from_the_text(changed: dict[str, Any]) -> None:
     """What was made can be made again from the image file alone."""
     assert settings_of(text_of(**changed)) == (settings(**changed), "sdxl-base")
+
+
+def test_lines_and_numbers_are_shown_as_people_wrote_them() -> None:
+    """Line breaks stay, and a float32 of 7.1 is 7.1."""
+    text = text_of(
+        prompt="a lighthouse,\nat dusk",
+        negative_prompt="ugly\nblurry",
+        guidance_scale=7.099999904632568,
+    )
+    prompt, negative, pairs = as_viewers_read(text)
+    assert (prompt, negative) == ("a lighthouse,\nat dusk", "ugly\nblurry")
+    assert (pairs["CFG scale"], pairs["Single precision"]) == ("7.1", "CFG scale")
+    assert "Exact prompt" not in pairs
 
 
 @pytest.mark.parametrize(

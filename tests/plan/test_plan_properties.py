@@ -56,9 +56,12 @@ CONFIGS = st.builds(
     st.integers(1, 9),
     st.integers(1, 4),
 )
-LINES = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=40
-).filter(lambda text: text == text.strip() and not text.startswith("Negative prompt:"))
+PIECES = st.sampled_from(
+    ["\n", "\r\n", "\u200b", "Negative prompt:", "Steps: 1, Seed: 2", "\u2028"]
+)
+TEXTS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | PIECES, max_size=5
+).map("".join)
 
 
 def rows_of(table: list[dict[str, Any]], first_index: int = 0) -> Rows:
@@ -175,12 +178,12 @@ def test_no_two_images_share_a_key_and_seeds_are_in_range(
         assert seed == own + index if own is not None else 0 <= seed < 2**32
 
 
-@given(LINES, st.none() | LINES, st.just("") | LINES, st.integers(0, 2**63 - 1), LINES)
+@given(TEXTS, st.none() | TEXTS.filter(bool), TEXTS, st.integers(0, 2**63 - 1), TEXTS)
 @settings(max_examples=80, deadline=None)
 def test_settings_come_back_from_the_text_in_an_image(
     prompt: str, prompt_2: str | None, negative_prompt: str, seed: int, model: str
 ) -> None:
-    """For every prompt of one line, whatever is in it."""
+    """For every prompt, whatever is in it."""
     made = Settings(
         prompt=prompt,
         prompt_2=prompt_2,

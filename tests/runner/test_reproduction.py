@@ -102,3 +102,16 @@ def test_a_picture_from_elsewhere_is_refused(tmp_path: Path) -> None:
     PillowImage.new("RGB", (8, 8)).save(path)
     with pytest.raises(FolderError, match="has no settings inside"):
         original_of_file(path)
+
+
+@pytest.mark.parametrize("name", ["two-lines.csv", "guidance-float32.parquet"])
+def test_a_lone_file_has_all_of_its_settings(
+    name: str, run_job: RunJob, folder: JobFolder, tmp_path: Path
+) -> None:
+    """Prompts of several lines, and numbers that came from a float32."""
+    field = Path(__file__).parents[1] / "samples" / "field"
+    table = shutil.copy(field / name, tmp_path / f"t{Path(name).suffix}")
+    assert run_job(table=table).n_made == 1
+    lone = tmp_path / "elsewhere.png"
+    shutil.copy(folder.root / folder.image_name(0, 0, "png"), lone)
+    assert reproduce(original_of_file(lone)).is_same
