@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchgen.config import groups, shell
+from batchgen.config.decimals import size_text
 from batchgen.config.device import DeviceKind
 from batchgen.config.models import Dtype, FakeModel, ModelConfig
 from batchgen.config.sampling import SamplingConfig
@@ -47,7 +48,7 @@ def _files(model: ModelConfig, scheduler: str) -> Check:
         return failed("model files", f"sampling.scheduler={scheduler} {finding}", cure)
     return ok(
         "model files",
-        f"{files.single or files.folder}, whole, {weights_bytes(model) / 2**30:.1f} GiB",
+        f"{files.single or files.folder}, whole, {size_text(weights_bytes(model))}",
     )
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchgen.config import shell
+from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import StorageError
-from batchgen.runner.disk_space import image_size_bytes
+from batchgen.runner.disk_space import needed_bytes
 from batchgen.storage.atomic import existing_parent, write_atomically
 from batchgen.storage.folder import JobFolder
 
@@ -91,8 +92,8 @@ def _sync_ms(path: Path) -> float:
 
 def _space(config: JobConfig, place: Path) -> Check:
     free = shutil.disk_usage(place).free
-    n_images = int(free / image_size_bytes(JobFolder(config.folder), config))
-    finding = f"{free / 2**30:,.1f} GiB free, about {n_images:,} images"
+    n_images = int(free / needed_bytes(JobFolder(config.folder), config, 1))
+    finding = f"{size_text(free)} free, about {n_images:,} images"
     if n_images < _FEW_IMAGES:
         return warning(
             "free space", finding, f"{shell.command('df', '-h', place.resolve())}; or {_ELSEWHERE}"

@@ -93,6 +93,10 @@ class Backlog:
     """Hashes of the table's row keys, where something was taken; empty for rows without ids."""
     own_seed: int | None = None
     """The first row with a seed of its own, of a job with `seeds`."""
+    n_pixels: int = 0
+    """Of all images to be made."""
+    own_bytes: float = 0
+    """The table's own columns in the rows of all images to be made, about."""
     n_changed: int = 0
     """Finished images whose settings or environment are not the ones asked for."""
     changed: list[ImageRequest] = field(default_factory=list)

@@ -71,6 +71,7 @@ class _Scan:
         self._note_numbers(rows, columns, at[is_found], is_found)
         self._keep_numbers(rows, columns, at, is_found & np.isin(columns.row, columns.row[pending]))
         self._count(rows, columns, is_wanted)
+        self._measure(rows, columns, pending)
         self.backlog.failed |= set(columns.key[is_failed].tolist())
 
     def result(self) -> Backlog:
@@ -129,6 +130,14 @@ class _Scan:
         row_index = rows.first_index + columns.row[is_beside]
         for position in np.flatnonzero(numbers != row_index):
             self.backlog.numbers[int(row_index[position])] = int(numbers[position])
+
+    def _measure(self, rows: Rows, columns: ImageColumns, pending: NDArray[np.bool_]) -> None:
+        """Add up what the images to be made take."""
+        row = columns.row[pending]
+        sides = (columns.settings[name].to_numpy() for name in ("width", "height"))
+        pixels = np.multiply(*(side.astype(np.int64) for side in sides))
+        self.backlog.n_pixels += int(pixels[row].sum())
+        self.backlog.own_bytes += rows.carried.nbytes * len(row) / rows.settings.num_rows
 
     def _count(self, rows: Rows, columns: ImageColumns, wanted: NDArray[np.bool_]) -> None:
         window = window_rows(self._config)

@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
 from batchgen.config.settings import LongPrompt
 from batchgen.model import tokens, weights
 from batchgen.plan.backlog import Backlog
 from batchgen.plan.resolution import resolved
-from batchgen.runner.disk_space import image_size_bytes
+from batchgen.runner.disk_space import Average, needed_bytes
 from batchgen.runner.identity import Job
 from batchgen.runner.opening import Survey, surveyed
 from batchgen.storage.folder import JobFolder
@@ -118,8 +119,9 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
         f"images    {backlog.n_images:,}: {n_done:,} done, {backlog.n_failed:,} failed, "
         f"{n_left:,} to make in batches of up to {job.config.batch_size}"
     )
-    size = image_size_bytes(job.folder, job.config)
-    yield f"disk      about {n_left * size / 2**20:,.1f} MiB more, in {job.folder.root}"
+    average = Average.of(backlog) if n_left else None
+    size = size_text(needed_bytes(job.folder, job.config, n_left, average))
+    yield f"disk      about {size} more, in {job.folder.root}"
     latency_s = _mean_latency_s(job.folder)
     if latency_s is None:
         yield "time      unknown before the first images; limit=8 makes a few to go by"

@@ -9,6 +9,7 @@ stopping       signals, the clock, a device that hangs
 progress       the bar, the line, status.json
 disk_space     room on the disk
 job_log        the log of a job
+opening        what happens before a start writes anything
 memory_ladder  what is reduced, in which order, when the device is out of memory
 maker          one batch through the pipeline: memory ladder, splitting, blank pictures
 rows           the metadata or failure row of an image
@@ -16,7 +17,6 @@ saver          encoding, writing and committing in the background
 failures       what follows from a failure: held back, charged, retried, or the job stops
 commits        image files, rows and events of what was made
 worker         the loop over batches
-opening        what happens before a start writes anything
 start          one start, from the open ledger to the compacted folder
 swept          the values of a grid's points
 grid           a folder of jobs

@@ -12,7 +12,7 @@ from batchgen.images.parameters import parameters_text
 from batchgen.ledger.records import Key, Record
 from batchgen.ledger.writer import PART_ROWS, Ledger
 from batchgen.plan.requests import ImageRequest
-from batchgen.runner.disk_space import refuse_if_full
+from batchgen.runner.disk_space import Average, refuse_if_full
 from batchgen.runner.failures import Charge
 from batchgen.runner.identity import Job
 from batchgen.runner.maker import Made
@@ -22,18 +22,30 @@ from batchgen.storage.atomic import storage_errors
 
 
 class Commits:
-    """Saves pictures and records them and failures; decides nothing about failures.
-
-    `attempt` returns which attempt of an image succeeded.
-    """
+    """Saves pictures and records them and failures; decides nothing about failures."""
 
     def __init__(
-        self, job: Job, ledger: Ledger, progress: Progress, attempt: Callable[[Key], int]
+        self,
+        job: Job,
+        ledger: Ledger,
+        progress: Progress,
+        attempt: Callable[[Key], int],
+        average: Average | None = None,
     ) -> None:
+        """Take what a start has.
+
+        Args:
+            job: The job.
+            ledger: Where rows and failures go.
+            progress: Where they are counted.
+            attempt: Returns which attempt of an image succeeded.
+            average: Of the images to be made, to know whether the disk has room for them.
+        """
         self._job = job
         self._ledger = ledger
         self._progress = progress
         self._attempt = attempt
+        self._average = average
         self._n_unchecked = 0
 
     def withdraw(self, pending: Sequence[ImageRequest]) -> None:
@@ -103,4 +115,4 @@ class Commits:
         self._n_unchecked += n_committed
         if self._n_unchecked >= PART_ROWS:
             self._n_unchecked = 0
-            refuse_if_full(self._job.folder, self._job.config, self._progress.n_left)
+            refuse_if_full(self._job.folder, self._job.config, self._progress.n_left, self._average)

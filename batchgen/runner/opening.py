@@ -13,7 +13,7 @@ from batchgen.ledger.seals import clear_seals, refuse_altered
 from batchgen.plan.backlog import Backlog
 from batchgen.runner import changes
 from batchgen.runner.changes import Taken
-from batchgen.runner.disk_space import refuse_if_full
+from batchgen.runner.disk_space import Average, refuse_if_full
 from batchgen.runner.identity import Committed, Job
 from batchgen.runner.job_log import logging_to
 from batchgen.storage.atomic import clear_leftovers, storage_errors
@@ -58,7 +58,8 @@ def surveyed(job: Job) -> Survey:
     contents = committed.contents
     changes.refuse_own_seeds(job, table, backlog)
     changes.refuse_changes(job, table, backlog, contents)
-    refuse_if_full(job.folder, job.config, backlog.n_pending)
+    if backlog.n_pending:
+        refuse_if_full(job.folder, job.config, backlog.n_pending, Average.of(backlog))
     gone = changes.taken(backlog, contents)
     notes = changes.notes(job, table, backlog, committed, gone)
     return Survey(table, committed, backlog, gone, notes)

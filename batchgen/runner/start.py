@@ -113,6 +113,7 @@ class _Start:
     """One start of a job, from the open ledger to the compacted folder."""
 
     def __init__(self, ready: Opened) -> None:
+        self._ready = ready
         job, survey, self._lock = ready.job, ready.survey, ready.lock
         backlog = survey.backlog
         self._job, self._survey = job, survey
@@ -185,7 +186,7 @@ class _Start:
         with stop.interrupting():
             pipeline = cache.get(job)
         self._progress.enter("running")
-        worker = Worker(job, self._ledger, self._progress, stop, pipeline, self._lock.check)
+        worker = Worker(self._ready, self._ledger, self._progress, stop, pipeline)
         todo = batches(self._table, job.config, job.identity, backlog, self._aside)
         replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
         with _crash_note(job.folder.crash_note(self._ledger.run_id)):

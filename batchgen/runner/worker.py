@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,10 +17,11 @@ from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
 from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.runner.commits import Commits
+from batchgen.runner.disk_space import Average
 from batchgen.runner.failures import Charge, Failures
-from batchgen.runner.identity import Job
 from batchgen.runner.maker import Failed, Made, Maker
 from batchgen.runner.memory_ladder import Rung
+from batchgen.runner.opening import Opened
 from batchgen.runner.progress import Progress
 from batchgen.runner.saver import Saver
 from batchgen.runner.stopping import Stop, Watchdog
@@ -36,19 +37,20 @@ class Worker:
 
     def __init__(
         self,
-        job: Job,
+        ready: Opened,
         ledger: Ledger,
         progress: Progress,
         stop: Stop,
         pipeline: Pipeline,
-        check: Callable[[], None],
     ) -> None:
-        """Take what a start has; `check` raises `StorageError` where its folder is gone."""
+        """Take what a start has."""
+        job = ready.job
         self._job = job
         self._ledger = ledger
         self._progress = progress
         self._stop = stop
-        self._check = check
+        self._check = ready.lock.check
+        self._average = Average.of(ready.survey.backlog)
         self._in_flight: list[Key] = []
         self._watchdog = Watchdog(job.config.timeout.batch_s, self._on_hang, stop.leave)
         self._maker = Maker(
@@ -73,7 +75,7 @@ class Worker:
         """
         retry, folder = self._job.config.retry, self._job.folder
         failures = Failures(retry, aside.retries, is_working=self._is_working, log=folder.log)
-        commits = Commits(self._job, self._ledger, self._progress, failures.attempt)
+        commits = Commits(self._job, self._ledger, self._progress, failures.attempt, self._average)
 
         def unsaved(failed: Failed) -> None:
             commits.record([failures.charge(failed)])

@@ -113,5 +113,5 @@ def test_a_disk_that_fills_up_is_noticed_every_so_many_images(
     for _ in range(PART_ROWS - 1):
         place.commits.commit(saved)
     place.progress._n_done = 1
-    with pytest.raises(StorageError, match=r"need about .* bytes and 0 are free"):
+    with pytest.raises(StorageError, match=r"need about .* and 0 bytes are free"):
         place.commits.commit(saved)
