@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import WritePrompts
 
+from batchgen.config.schedulers import canonical
 from batchgen.storage.folder import JobFolder
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -69,3 +70,14 @@ def test_the_supervisor_ends_where_nothing_is_made(
     said = played(supervisor, "stop.max_hours=0")
     assert said.count("again") == 5
     assert not JobFolder(Path("outputs/night")).metadata.exists()
+
+
+def test_the_names_of_other_programs_mean_what_the_page_says() -> None:
+    """Each name of a line, and ours in the same place."""
+    text = (DOCS / "sampling.md").read_text(encoding="utf-8")
+    table = text.partition("| elsewhere | here |")[2].partition("\n\n")[0]
+    lines = [re.findall(r"`([^`]+)`", line) for line in table.splitlines() if "`" in line]
+    assert len(lines) == 4
+    for names in lines:
+        theirs, ours = names[: len(names) // 2], names[len(names) // 2 :]
+        assert [canonical(name) for name in theirs] == ours

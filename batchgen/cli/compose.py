@@ -95,6 +95,13 @@ class Composer:
         """Return the keys that make a grid of a command line."""
         return [given.key for given in self._parsed(arguments, is_grid=True) if given.is_sweep]
 
+    def preset(self, arguments: Sequence[str]) -> str | None:
+        """Return the name that `sampling=` has here, on the command line or in the job's file."""
+        given = self._parsed(arguments)
+        name = _value_of("sampling", given)
+        file = self._chosen("jobs", given)
+        return job_files.chosen(file).get("sampling") if name is None and file else name
+
     def yaml(self, arguments: Sequence[str]) -> str:
         """Return the composed config of a job as YAML; ranges are not checked."""
         config, problems = self._composed(self._parsed(arguments))

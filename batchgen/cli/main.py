@@ -19,10 +19,19 @@ from batchgen.runner.streams import make_streams_a_courtesy
 
 
 class _TerminalHandler(logging.Handler):
-    """Shows warnings without breaking the progress bar."""
+    """Shows warnings without breaking the progress bar; those marked `once` once a process."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        text = self.format(record)
+        if getattr(record, "once", False):
+            if text in self._said:
+                return
+            self._said.add(text)
+        tqdm.write(text, file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.error(f"{rest[0]} is not understood; see batchgen {options.name} --help")
     if rest:
         options.overrides += rest
-    handler = _TerminalHandler(logging.WARNING)
+    handler = _TerminalHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root = logging.getLogger("batchgen")
     root.addHandler(handler)

@@ -19,14 +19,20 @@ def plan(options: argparse.Namespace) -> int:
         print(composer.yaml(options.overrides), end="")
         return ExitCode.done
     if not options.multirun:
-        print("\n".join(forecast(composer.job(options.overrides))))
+        preset = composer.preset(options.overrides)
+        print("\n".join(forecast(composer.job(options.overrides), preset=preset)))
         return ExitCode.done
     points, codes = points_of(composer, options.overrides)
+    swept = composer.swept_keys(options.overrides)
+    said: set[str] = set()
     for point in points:
         print(f"{point.folder_name}  {point.label}")
         try:
             refuse_job(point.root)
-            print("\n".join(f"  {line}" for line in forecast(point.as_job())))
+            for line in forecast(point.as_job(), swept):
+                if line not in said:
+                    print(f"  {line}")
+                said |= {line} if line.startswith("note ") else set()
         except BatchgenError as error:
             say(error)
             codes.append(error.exit_code)

@@ -6,6 +6,7 @@ requests     a request for an image, and a batch of them
 resolution   rows with every setting filled in, and their images, in columns
 batches      which images are made together, and the requests for them
 backlog      what is left to make, and the second pass over the table that makes batches of it
+foreign_syntax  syntax of other tools in prompts
 demands      what the weights demand of the settings of images
 scan         the first pass: the whole table validated, and compared with what is finished
 """

@@ -97,6 +97,8 @@ class Backlog:
     """Of all images to be made."""
     own_bytes: float = 0
     """The table's own columns in the rows of all images to be made, about."""
+    n_own: dict[str, int] = field(default_factory=dict)
+    """Setting to how many of the first `limit` rows have one of their own."""
     n_changed: int = 0
     """Finished images whose settings or environment are not the ones asked for."""
     changed: list[ImageRequest] = field(default_factory=list)

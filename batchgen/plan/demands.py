@@ -70,7 +70,7 @@ class Misfits:
     def __init__(self, demands: Demands) -> None:
         self._kinds = demands.few_steps
         self._n_rows: dict[str, int] = {}
-        self._first: dict[str, str] = {}
+        self._first: dict[str, int] = {}
 
     def add(self, rows: Rows, settings: Mapping[str, Any], limit: int) -> None:
         """Look at the resolved settings of a run of rows; those from `limit` on are not drawn."""
@@ -82,11 +82,7 @@ class Misfits:
             found = np.flatnonzero(is_misfit[: max(0, limit - rows.first_index)])
             self._n_rows[place] = self._n_rows.get(place, 0) + len(found)
             if len(found) and place not in self._first:
-                at = int(found[0])
-                steps, guidance = (settings[k][at].as_py() for k in ("steps", "guidance_scale"))
-                self._first[place] = (
-                    f"row {rows.first_index + at} has {steps} steps and guidance {guidance:g}"
-                )
+                self._first[place] = rows.first_index + int(found[0])
 
     def notes(self) -> Iterator[str]:
         """Yield a line for each of the weights that have such rows."""
@@ -95,9 +91,10 @@ class Misfits:
             guidance = f"guidance of at most {kind.most_guidance:g}"
             yield (
                 f"{place} is named like {kind.label}, which is made for at most {kind.most_steps} "
-                f"steps and {guidance}; {n_rows:,} rows ask for more ({first}), and their pictures "
-                f"will look burnt. The preset sampling={kind.preset} brings weights and settings "
-                f"of this kind; what suits these weights: {kind.settings}"
+                f"steps and {guidance}; {n_rows:,} rows ask for more, the first is row {first}, "
+                f"and their pictures will look burnt. The preset sampling={kind.preset} brings "
+                "weights and settings of this kind; what suits these weights: "
+                f"{kind.settings}"
             )
 
 

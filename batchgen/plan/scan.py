@@ -18,6 +18,7 @@ from batchgen.plan.backlog import (
 from batchgen.plan.batches import chunk_rows, requests, window_rows
 from batchgen.plan.demands import Demands, Misfits
 from batchgen.plan.fingerprint import Hashes, text_hashes
+from batchgen.plan.foreign_syntax import ForeignSyntax
 from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
 
@@ -37,6 +38,7 @@ class _Scan:
     ) -> None:
         self.backlog = Backlog()
         self._demands, self._misfits = demands, Misfits(demands)
+        self._foreign_syntax = ForeignSyntax(config)
         self._config = config
         self._identity = identity
         self._finished = finished
@@ -53,6 +55,7 @@ class _Scan:
         columns = image_columns(rows, self._config, identity.model_revision, identity.adapters)
         self._demands.refuse_rows(rows, columns.settings)
         self._misfits.add(rows, columns.settings, self._limit)
+        self._foreign_syntax.add(rows, self._limit)
         at, is_found = self._look_up(columns.key)
         is_same = np.zeros(len(at), dtype=bool)
         marks = self._identity.marks(columns.fingerprint)
@@ -61,7 +64,7 @@ class _Scan:
         is_dropped = np.isin(columns.key, self._dropped) & is_wanted
         self.backlog.n_dropped += int(np.count_nonzero(is_dropped))
         is_wanted &= ~is_dropped
-        self._note_own_seed(rows)
+        self._note_own(rows)
         is_failed = np.isin(columns.key ^ columns.fingerprint, self._failed_marks)
         is_failed &= is_wanted & ~is_same
         self._note_changed(columns, is_found & ~is_same & is_wanted)
@@ -78,7 +81,7 @@ class _Scan:
         """Return what the pass found."""
         foreign = self._finished.number[~self._is_home]
         self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
-        self.backlog.cautions += self._misfits.notes()
+        self.backlog.cautions += [*self._misfits.notes(), *self._foreign_syntax.notes()]
         self.backlog.taken = self._finished.key[~self._is_found]
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
@@ -100,12 +103,18 @@ class _Scan:
         if room > 0 and len(changed):
             self.backlog.changed += requests(columns, changed[:room])
 
-    def _note_own_seed(self, rows: Rows) -> None:
+    def _note_own(self, rows: Rows) -> None:
+        """Count the settings that rows have of their own, and find the first seed among them."""
+        within = rows.settings.slice(0, max(0, self._limit - rows.first_index))
+        for name, column in zip(within.schema.names, within.columns, strict=True):
+            n_own = len(column) - column.null_count
+            if n_own:
+                self.backlog.n_own[name] = self.backlog.n_own.get(name, 0) + n_own
         if self._config.seeds is None or self.backlog.own_seed is not None:
             return
-        seeds = rows.settings["seed"].slice(0, max(0, self._limit - rows.first_index))
-        if seeds.null_count < len(seeds):
-            self.backlog.own_seed = rows.first_index + seeds.is_valid().to_pylist().index(True)
+        is_own = within["seed"].is_valid().to_pylist()
+        if any(is_own):
+            self.backlog.own_seed = rows.first_index + is_own.index(True)
 
     def _note_numbers(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,20 @@ from batchgen.table import Table
 _SHOWN = 5
 
 
-def forecast(config: JobConfig) -> Iterator[str]:
-    """Yield the plan of a job line by line. Raises whatever `run` would refuse."""
+_SHAPING = ("steps", "guidance_scale", "scheduler", "width", "height")
+"""Settings that a plan shows."""
+
+
+def forecast(
+    config: JobConfig, swept: Collection[str] = (), preset: str | None = None
+) -> Iterator[str]:
+    """Yield the plan of a job line by line. Raises whatever `run` would refuse.
+
+    Args:
+        config: The job's, or that of a point of a grid.
+        swept: The keys that make the grid.
+        preset: The name that `sampling=` gave.
+    """
     job = Job.identify(config)
     survey = surveyed(job)
     table, backlog = survey.table, survey.backlog
@@ -36,8 +48,32 @@ def forecast(config: JobConfig) -> Iterator[str]:
     yield (
         f"model     {job.model.name} {job.model.revision} on {job.device.value}, {job.model.dtype}"
     )
+    yield from _settings_lines(config, backlog, swept, preset)
     yield from _prompt_lines(job, table)
     yield from _work_lines(job, backlog)
+
+
+def _settings_lines(
+    config: JobConfig, backlog: Backlog, swept: Collection[str], preset: str | None
+) -> Iterator[str]:
+    """Say what the images are made with, and where rows have it their own way."""
+    values = config.image_defaults()
+    of_preset = f", of sampling={preset}" if preset else ""
+    yield (
+        f"settings  {values['steps']} steps, guidance {values['guidance_scale']:g}, "
+        f"{values['scheduler']}, {config.width}x{config.height}{of_preset}"
+    )
+    n_rows = min(backlog.n_rows, config.limit or backlog.n_rows)
+    own = [f"{name} {backlog.n_own[name]:,}" for name in _SHAPING if backlog.n_own.get(name)]
+    if own:
+        yield f"own       rows of {n_rows:,} with settings of their own: {', '.join(own)}"
+    for key in swept:
+        n_own = backlog.n_own.get(key.rpartition(".")[2], 0)
+        if n_own:
+            yield (
+                f"note      {key} of the grid is not that of {n_own:,} of {n_rows:,} rows: the "
+                "table gives them their own, the same at every point"
+            )
 
 
 def _prompt_lines(job: Job, table: Table) -> Iterator[str]:

@@ -89,6 +89,6 @@ def refuse_if_full(
         reserve = size_text(_RESERVE_BYTES)
         raise StorageError(
             f"{place}: {n_images:,} images need about {size_text(needed)}, {reserve} of it in "
-            f"reserve, and {size_text(free)} are free. Make room, choose another output_root=, or a "
-            "smaller format such as images=webp; the same command resumes it."
+            f"reserve, and {size_text(free)} are free. Make room, choose another output_root=, or "
+            "a smaller format such as images=webp; the same command resumes it."
         )

@@ -84,8 +84,9 @@ def opened(job: Job, stack: ExitStack) -> Opened:
     contents = survey.committed.contents
     for source in contents.sources:
         refuse_altered(folder, source.path)
-    for note in survey.notes:
-        logger.warning("%s", note)
+    general = {*survey.table.notes, *survey.backlog.cautions}
+    for note in survey.notes:  # those on table and settings are the same for all points of a grid
+        logger.warning("%s", note, extra={"once": note in general})
     folder.create()
     if not is_locked:
         stack.enter_context(lock)

@@ -7,6 +7,7 @@ cast, each cell checked. A table may be several files.
 raw           what every format yields, and how a bad value is shown
 files         which files a table is, and what tells them from others
 columns       which column means which setting, and which are carried
+lookalikes    carried columns whose names look like settings
 sniffing      what a file really is, by its first bytes
 text          decoding, and text files cut into chunks
 delimited     .csv, .tsv

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from difflib import SequenceMatcher, get_close_matches
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,14 +32,19 @@ ROWS: Mapping[str, Setting] = {
 SETTINGS: dict[str, pa.DataType] = {name: _ARROW[row.kind] for name, row in ROWS.items()}
 """What a row can say, and the Arrow type it is read as."""
 
+SIZE = "size"
+"""What `reading.columns` calls a column with width and height in one, such as 832x1216."""
+
 _NAMES_SHOWN = 20
 
 
-def _canonical(setting: str) -> str:
+def canonical_name(setting: str) -> str:
+    """Return the name of a setting's column."""
     return "id" if setting == "row_key" else setting
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """Return a column's name in the spelling that names are compared in."""
     return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
 
@@ -55,14 +60,17 @@ def matched(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict
         if name and name not in names:
             raise TableError(
                 f"{path} has no column {name!r}; it has: {_listed(names, name)}. "
-                f"Correct reading.columns.{_canonical(setting)}."
+                f"Correct reading.columns.{canonical_name(setting)}.{did_you_mean(name, names)}"
             )
     free = [name for name in names if name not in explicit.values()]
     used: dict[str, str] = {}
-    for setting in SETTINGS:
-        column = explicit[setting] if setting in explicit else _column(setting, free, path)
+    for setting in (*SETTINGS, SIZE):
+        column = explicit.get(setting)
+        if column is None and setting != SIZE:
+            column = _column(setting, free, path)
         if column:
             used[setting] = column
+    _refuse_two_sizes(used, path)
     if "prompt" not in used:
         closest = _closest_first(names, "prompt")[0]
         raise TableError(
@@ -72,15 +80,24 @@ def matched(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict
     return used
 
 
+def _refuse_two_sizes(used: Mapping[str, str], path: Path) -> None:
+    side = next((name for name in ("width", "height") if name in used), None)
+    if SIZE in used and side is not None:
+        raise TableError(
+            f"{path}: reading.columns.size={used[SIZE]} gives the size, and column {used[side]!r} "
+            f"the {side}. Choose one: {override(side, '')} carries the second."
+        )
+
+
 def gives_prompt(names: Sequence[str], chosen: Mapping[str, str]) -> bool:
     """Return whether `reading.columns` or a name says which column is the prompt."""
     words = ("prompt", *ROWS["prompt"].aliases)
-    return bool(chosen.get("prompt")) or any(_normal(name) in words for name in names)
+    return bool(chosen.get("prompt")) or any(normal(name) in words for name in names)
 
 
 def override(setting: str, column: str) -> str:
     """Return the command-line override that makes a column mean a setting."""
-    return shell.override(f"reading.columns.{_canonical(setting)}", column)
+    return shell.override(f"reading.columns.{canonical_name(setting)}", column)
 
 
 def chosen(
@@ -119,29 +136,10 @@ def left_out(
     return [f"{what}; {carry} carries them as bytes, {drop} says that they are not wanted"]
 
 
-def near_misses(carried: Collection[str], used: Collection[str]) -> list[str]:
-    """Return a note for each carried column whose name is nearly that of a setting not in use."""
-    words = {
-        word: setting
-        for setting in SETTINGS
-        for word in (_canonical(setting), *ROWS[setting].aliases)
-    }
-    notes = []
-    for name in carried:
-        close = get_close_matches(_normal(name), words, n=1, cutoff=0.8)
-        if close and _normal(name) not in words and words[close[0]] not in used:
-            setting = words[close[0]]
-            notes.append(
-                f"column {name!r} is carried as it is; if it is the {_canonical(setting)}, "
-                f"set {override(setting, name)}"
-            )
-    return notes
-
-
 def _setting(key: str, path: Path) -> str:
     setting = "row_key" if key == "id" else key
-    if setting not in SETTINGS:
-        keys = _closest_first([_canonical(name) for name in SETTINGS], key)
+    if setting not in SETTINGS and setting != SIZE:
+        keys = _closest_first([canonical_name(name) for name in (*SETTINGS, SIZE)], key)
         raise TableError(
             f"{path}: reading.columns.{key} names no setting; settings are: {', '.join(keys)}."
         )
@@ -149,11 +147,11 @@ def _setting(key: str, path: Path) -> str:
 
 
 def _column(setting: str, names: Sequence[str], path: Path) -> str | None:
-    canonical = _canonical(setting)
+    canonical = canonical_name(setting)
     if canonical in names:
         return canonical
-    respelt = [name for name in names if _normal(name) == canonical]
-    found = respelt or [name for name in names if _normal(name) in ROWS[setting].aliases]
+    respelt = [name for name in names if normal(name) == canonical]
+    found = respelt or [name for name in names if normal(name) in ROWS[setting].aliases]
     if len(found) > 1:
         columns = ", ".join(map(repr, found))
         raise TableError(
@@ -165,7 +163,7 @@ def _column(setting: str, names: Sequence[str], path: Path) -> str | None:
 
 def _closest_first(names: Sequence[str], wanted: str) -> list[str]:
     def distance(name: str) -> float:
-        return -SequenceMatcher(None, _normal(name), wanted.casefold()).ratio()
+        return -SequenceMatcher(None, normal(name), wanted.casefold()).ratio()
 
     return sorted(names, key=distance)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableChanged, TableError
-from batchgen.table.columns import chosen, left_out, matched, near_misses
+from batchgen.table.columns import chosen, left_out, matched
 from batchgen.table.delimited import DelimitedFile
 from batchgen.table.files import (
     SUFFIXES,
@@ -23,6 +23,7 @@ from batchgen.table.files import (
     suffix_of,
 )
 from batchgen.table.json_files import JsonFile
+from batchgen.table.lookalikes import lookalikes
 from batchgen.table.parquet import ParquetFile
 from batchgen.table.raw import Source
 from batchgen.table.shards import Shards
@@ -137,7 +138,7 @@ class Table:
         self._source.choose(used.values(), carried)
         self._schema = schema = self._source.schema
         self.carried = pa.schema([field for field in schema if field.name in carried])
-        self.notes = [*self._source.notes, *near_misses(carried, used)]
+        self.notes = [*self._source.notes, *lookalikes(carried, used)]
         self.notes += left_out(further, self._reading, self._source.pictures)
         return Casting(used, self._reading.max_prompt_chars, self._source.has_quotes)
 

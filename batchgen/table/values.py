@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchgen.errors import TableError
-from batchgen.table.columns import ROWS, SETTINGS, override
+from batchgen.table.columns import ROWS, SETTINGS, SIZE, override
 from batchgen.table.raw import RawRows, shown
 
 # pyarrow's stubs do not know most compute functions' array types: columns are Any in this module.
 _compute: Any = pc
 
 _INTEGER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
+_SIZE_TEXT = re.compile(r"\s*([0-9]+)\s*(?:[x×*,:]|by)\s*([0-9]+)\s*", re.IGNORECASE)
+_SIDES = {"width": 1, "height": 2}
+"""Setting to its group in `_SIZE_TEXT`."""
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
@@ -42,6 +45,8 @@ class Casting:
     def _setting(self, name: str, raw: RawRows) -> Any:
         n_rows = raw.batch.num_rows
         column_name = self.columns_used.get(name)
+        if name in _SIDES and SIZE in self.columns_used:
+            return self._side(name, raw)
         if column_name is None:
             if name == "row_key":
                 indexes = np.arange(raw.first_index, raw.first_index + n_rows)
@@ -58,6 +63,24 @@ class Casting:
             return self._text(name, column, raw)
         numbers = _plain_numbers(name, column)
         return self._by_value(name, column, raw) if numbers is None else numbers
+
+    def _side(self, name: str, raw: RawRows) -> Any:
+        """Return the widths or the heights of a column of sizes, such as 832x1216."""
+        column = raw.batch.column(self.columns_used[SIZE])
+        coded = _without_blanks(self._as_text(SIZE, column, raw)).dictionary_encode()
+        values = []
+        for code, text in enumerate(coded.dictionary.to_pylist()):
+            match = _SIZE_TEXT.fullmatch(text)
+            problem = "is not a size such as 832x1216"
+            if match:
+                value = int(match[_SIDES[name]][:10])
+                values.append(value)
+                problem = ROWS[name].problem(value) or ""
+                problem = f"has a {name} that {problem}" if problem else ""
+            if problem:
+                position = _compute.index(coded.indices, code).as_py()
+                raise self._bad(raw, SIZE, position, text, problem)
+        return pa.array(values, SETTINGS[name]).take(coded.indices)
 
     def _required(self, name: str, column: Any, raw: RawRows) -> Any:
         texts = self._refuse_nul(name, self._as_text(name, column, raw), raw)

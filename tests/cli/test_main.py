@@ -175,6 +175,21 @@ def test_a_full_size_model_on_a_cpu_is_refused_unless_it_is_said(
     assert "batchgen download" in capsys.readouterr().err
 
 
+def test_what_is_the_same_at_every_point_is_said_once(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Notes on the table and on prompts, by `plan` and by `run`."""
+    (workplace / "t.csv").write_text("prompt,sampler\na {red|green} cat,ddim\n")
+    for command in ("plan", "run"):
+        assert main([command, "table=t.csv", *SMALL, "-m", "sampling.guidance_scale=1,2,3"]) == 0
+        printed = capsys.readouterr()
+        said = printed.out + printed.err
+        assert said.count("reading.columns.scheduler=sampler") == 1
+        assert said.count("is a choice elsewhere") == 1
+    assert main(["plan", "table=t.csv", "name=one", *SMALL, "sampling=fast"]) == 0
+    assert ", of sampling=fast\n" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("workplace")
 def test_a_grid_makes_a_folder_for_each_point(capsys: pytest.CaptureFixture[str]) -> None:
     """Each point says which it is."""

@@ -38,6 +38,23 @@ def test_a_plan_names_the_columns_it_uses_and_those_it_carries(
     assert lines_of(said, "carried") == ["mood"]
 
 
+def test_a_plan_shows_what_images_are_made_with(
+    write_table: WriteTable, fake_config: MakeConfig
+) -> None:
+    """The job's settings, and how many rows have it their own way."""
+    config = fake_config(
+        write_table("prompt,steps,width,seed\na,5,,1\nb,,128,\nc,6,,\n"),
+        sampling={"steps": 30, "guidance_scale": 4.5, "scheduler": "ddim"},
+        limit=2,
+    )
+    said = list(forecast(config, swept=["sampling.steps", "images.quality"], preset="fast"))
+    assert lines_of(said, "settings") == ["30 steps, guidance 4.5, ddim, 64x64, of sampling=fast"]
+    assert lines_of(said, "own") == ["rows of 2 with settings of their own: steps 1, width 1"]
+    (note,) = [line for line in lines_of(said, "note") if "of the grid" in line]
+    assert note.startswith("sampling.steps of the grid is not that of 1 of 2 rows")
+    assert not lines_of(list(forecast(fake_config(write_table("prompt\na\n")))), "own")
+
+
 def test_a_table_without_further_columns_is_said_to_have_none(
     write_table: WriteTable, fake_config: MakeConfig
 ) -> None:
