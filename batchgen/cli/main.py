@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 
 from tqdm import tqdm
@@ -15,6 +17,7 @@ from tqdm import tqdm
 from batchgen.cli.arguments import parser
 from batchgen.cli.messages import say
 from batchgen.errors import BatchgenError, ExitCode
+from batchgen.runner.stopping import SIGNALS
 from batchgen.runner.streams import make_streams_a_courtesy
 
 
@@ -52,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = logging.getLogger("batchgen")
     root.addHandler(handler)
     try:
-        return _command(options.name)(options)
+        with _interrupting() if options.name == "run" else nullcontext():
+            return _command(options.name)(options)
     except BatchgenError as error:
         say(error)
         return error.exit_code
@@ -65,6 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     finally:
         root.removeHandler(handler)
+
+
+@contextmanager
+def _interrupting() -> Iterator[None]:
+    """Let the signals that stop a job interrupt what comes before and after it as Ctrl-C does."""
+    is_main = threading.current_thread() is threading.main_thread()
+    deaf = [one for one in SIGNALS if is_main and signal.getsignal(one) is signal.SIG_DFL]
+    for number in deaf:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in deaf:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:

@@ -100,9 +100,8 @@ class Stop:
             f"\nbatchgen: {self._reason}: the batch in flight is finished and committed; a second "
             "signal leaves at once\n"
         )
-        with contextlib.suppress(
-            OSError
-        ):  # not by sys.stderr, which may be in the middle of a line
+        # Not by sys.stderr, which may be in the middle of a line.
+        with contextlib.suppress(OSError):
             os.write(2, said.encode())
 
 
