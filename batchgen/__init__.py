@@ -87,7 +87,10 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
     Args:
         config: The whole config of the job.
         **settings: Its fields, in the place of `config`. `model`, `device`, `images` and `sampling`
-            may be the names they have on the command line, and nested configs may be dicts.
+            may be the names they have on the command line, and nested configs may be dicts. Paths
+            and numpy's scalars and arrays pass for text, numbers and lists. `table` may also be a
+            DataFrame, an Arrow table, a `datasets.Dataset` or a list of dicts: then `name` is
+            required, and the table is kept in the job's folder as .batchgen/table.parquet.
 
     Returns:
         What the job ended with. One that stopped early, or whose images failed in part, returns as
@@ -97,20 +100,19 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
         Refused: Nothing was started: config, table, folder, model or device cannot be used.
         Stopped: The disk was full, or the table changed, even before the start.
     """
-    from batchgen.config.names import config_from
+    from batchgen.runner.given_table import given_table
     from batchgen.runner.start import PipelineCache, run_job
     from batchgen.runner.stopping import Stop
 
-    if config is None:
-        config = config_from(settings)
-    elif settings:
+    if config is not None and settings:
         raise TypeError("run() takes a JobConfig or keyword arguments, not both")
-    stop, cache = Stop(config.stop.max_hours), PipelineCache()
-    try:
-        with stop.on_signals():
-            return run_job(config, cache, stop)
-    finally:
-        cache.close()
+    with given_table(config or settings) as (job, staged):
+        stop, cache = Stop(job.stop.max_hours), PipelineCache()
+        try:
+            with stop.on_signals():
+                return run_job(job, cache, stop, staged)
+        finally:
+            cache.close()
 
 
 def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ _STEP = 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
-def as_written(value: float, kind: type[np.floating[Any]] = np.float32) -> float:
+def as_written(value: float, kind: Callable[[float], Any] = np.float32) -> float:
     """Return the shortest decimal that is a number in a narrow type: 7.1 for 7.099999904632568.
 
     Args:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from batchgen.config.paths import expanded, table_name
 from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
-from batchgen.config.structure import type_problems
+from batchgen.config.structure import structured
 from batchgen.config.validation import number_problem, prefixed
 from batchgen.errors import ConfigError
 
@@ -175,11 +176,12 @@ class JobConfig:
     """Only the first so many rows."""
 
     def __post_init__(self) -> None:
-        """Expand `~` in front of the paths that are opened as they stand here."""
+        """Expand `~` in front of paths that are opened as they stand here; make seeds plain."""
         for name in ("table", "output_root"):
             path = getattr(self, name)
-            if isinstance(path, str) and path.startswith("~"):
+            if isinstance(path, PathLike) or (isinstance(path, str) and path.startswith("~")):
                 setattr(self, name, str(expanded(path)))
+        self.seeds = seeds.plain(self.seeds)
 
     @property
     def job_name(self) -> str:
@@ -212,18 +214,23 @@ class JobConfig:
         return seeds.values(self.seeds)
 
     def validated(self) -> JobConfig:
-        """Return the config itself, or raise one `ConfigError` that lists every problem."""
+        """Return the config in plain types, or raise one `ConfigError` that lists every problem."""
         problems = list(self.problems())
         if problems:
             raise ConfigError(problems)
-        return self
+        return structured(type(self), self)
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for each setting that is out of range, of the parts as well."""
-        wrong_types = list(type_problems(self))
-        if wrong_types:
-            yield from wrong_types
-            return
+        """Yield a sentence for each setting of a wrong type or out of range, parts included."""
+        try:
+            typed = structured(type(self), self)
+        except ConfigError as error:
+            yield from error.problems
+        else:
+            yield from typed.range_problems()
+
+    def range_problems(self) -> Iterator[str]:
+        """Yield a sentence for each setting that is out of range, where all types are right."""
         yield from self._name_problems()
         values = {
             "seed": SETTINGS["seed"].problem(self.seed),

@@ -13,6 +13,15 @@ _MOST = 1_000_000
 _FORM = "is neither a list such as [1,2,3] nor a range such as 0..99"
 
 
+def plain(seeds: Any) -> Any:
+    """Return numpy's arrays and integers as Python's; other values as they are."""
+    if hasattr(seeds, "tolist"):
+        return seeds.tolist()
+    if isinstance(seeds, (list, tuple)):
+        return [seed.item() if hasattr(seed, "item") else seed for seed in seeds]
+    return seeds
+
+
 def values(seeds: Any) -> Sequence[int] | None:
     """Return the numbers of `[1, 2, 3]` or of `0..99`, both ends included; None for None."""
     if seeds is None:

@@ -107,6 +107,10 @@ def _whole(value: object, _: Any) -> int:
 def _real(value: object, _: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise _Misfit(value, "is not a number")
+    if hasattr(value, "dtype"):  # a number of numpy's, which is loaded then
+        from batchgen.config.decimals import as_written
+
+        return as_written(float(value), type(value))
     return float(value)
 
 
@@ -153,6 +157,7 @@ def _of_kind(
     """Return a hook that takes these types only: a text is no list of its letters."""
 
     def hook(value: Any, kind: Any) -> Any:
+        value = value.tolist() if hasattr(value, "tolist") else value
         if not isinstance(value, kinds):
             raise _Misfit(value, f"is not {name}")
         return fill(value, kind)

@@ -17,6 +17,7 @@ saver          encoding, writing and committing in the background
 failures       what follows from a failure: held back, charged, retried, or the job stops
 commits        image files, rows and events of what was made
 worker         the loop over batches
+given_table    a table from Python, beside its job's folder
 start          one start, from the open ledger to the compacted folder
 swept          the values of a grid's points
 grid           a folder of jobs

@@ -39,9 +39,10 @@ def refuse_other_table(job: Job, table: Table) -> None:
     is_known = isinstance(path, str) and isinstance(sha256, str)
     if not is_known or job.config.on_change is not OnChange.refuse:
         return
-    if Path(str(path)) != table.path.resolve() and sha256 != table.sha256():
+    now = Path(job.config.table).resolve()
+    if Path(str(path)) != now and sha256 != table.sha256():
         raise JobChanged(
-            f"{job.folder.root} holds images of the table {path}, and {table.path.resolve()} is "
+            f"{job.folder.root} holds images of the table {path}, and {now} is "
             "another: neither the path nor the content is the same. Choose another name= for it; "
             "on_change=redo or on_change=keep takes its rows as edits of the first one's."
         )

@@ -71,11 +71,13 @@ class Job:
     model: weights.ModelIdentity
     versions: dict[str, str]
     adapters: dict[str, Adapter]
+    staged: Path | None = None
+    """A table that takes the place of the config's once the start is let in."""
 
     @classmethod
-    def identify(cls, config: JobConfig) -> Job:
+    def identify(cls, config: JobConfig, staged: Path | None = None) -> Job:
         """Validate a config and find device and model files. Raises `Refused` of some kind."""
-        config.validated()
+        config = config.validated()
         folder = JobFolder(config.folder)
         folder.refuse_unless_job()
         refuse_other_folders(folder)
@@ -86,7 +88,7 @@ class Job:
         model = weights.identity(config.model, device)
         found = adapter.identified(config.adapters)
         adapter.check(found.values(), config.model)
-        job = cls(config, folder, device, model, versions, found)
+        job = cls(config, folder, device, model, versions, found, staged)
         job.demands.refuse_scheduler(config.sampling.scheduler)
         return job
 
@@ -215,7 +217,9 @@ class Job:
         return int(finished["n_images"]), [str(remark) for remark in finished.get("remarks", ())]
 
     def _stamp_now(self) -> Any:
-        """Return `finished_stamp` as job.json has it; None for a table that cannot be read."""
+        """Return `finished_stamp` as job.json has it; None for a table that is to be looked at."""
+        if self.staged is not None:
+            return None
         try:
             return as_read(self.finished_stamp(stamp_of(files_of(self.config.table))))
         except (TableError, OSError):
@@ -229,7 +233,7 @@ class Job:
 
     def open_table(self) -> Table:
         """Open the prompt table; reads its header only."""
-        return open_table(self.config.table, self.config.reading)
+        return open_table(self.staged or self.config.table, self.config.reading)
 
     def committed(self) -> Committed:
         """Return what the folder holds, and as a set of what is done."""

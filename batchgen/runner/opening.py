@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchgen.errors import JobInUse
 from batchgen.ledger.contents import Contents, read_contents
@@ -16,7 +17,7 @@ from batchgen.runner.changes import Taken
 from batchgen.runner.disk_space import Average, refuse_if_full
 from batchgen.runner.identity import Committed, Job
 from batchgen.runner.job_log import logging_to
-from batchgen.storage.atomic import clear_leftovers, storage_errors
+from batchgen.storage.atomic import atomic_file, clear_leftovers, storage_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
 from batchgen.table import Table
@@ -94,6 +95,11 @@ def opened(job: Job, stack: ExitStack) -> Opened:
             raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
     _clear_leftovers(folder, contents)
     folder.write_card()
+    if job.staged is not None:
+        with atomic_file(folder.kept_table) as kept, job.staged.open("rb") as staged:
+            shutil.copyfileobj(staged, kept)
+        job = replace(job, staged=None)
+        survey = replace(survey, table=job.open_table())
     stack.enter_context(logging_to(folder.log))
     for note in survey.notes:
         logger.info("%s", note)

@@ -80,14 +80,18 @@ class PipelineCache:
         self._pipeline = None
 
 
-def run_job(config: JobConfig, cache: PipelineCache, stop: Stop) -> JobResult:
+def run_job(
+    config: JobConfig, cache: PipelineCache, stop: Stop, staged: Path | None = None
+) -> JobResult:
     """Make what is left of a job, and return how it ended; the caller closes the cache.
+
+    `staged` is a table that takes the place of the config's once the start is let in.
 
     Raises `Refused` where nothing was started, and `Stopped` for a signal before that. All else
     ends in a `JobResult`: what was committed until then stays.
     """
     with stop.interrupting():
-        job = Job.identify(config)
+        job = Job.identify(config, staged)
         finished = job.n_finished()
         if finished is not None:
             return _done_before(job, *finished)

@@ -94,6 +94,11 @@ class JobFolder:
         return self.hidden / "seals"
 
     @property
+    def kept_table(self) -> Path:
+        """The prompt table of a job that was given one in memory."""
+        return self.hidden / "table.parquet"
+
+    @property
     def removed(self) -> Path:
         """Files that were taken out of the dataset and kept."""
         return self.hidden / "removed"

@@ -15,12 +15,24 @@ text_file     .txt
 json_files    .jsonl, .ndjson, .json
 parquet       .parquet, .pq
 shards        several files as one
+frames        tables in memory
 values        cells to typed settings
 prompt_table  the table itself
 """
 
 from batchgen.table.columns import SETTINGS
 from batchgen.table.files import Stamp, files_of, stamp_of
+from batchgen.table.frames import arrow_table, write_table
 from batchgen.table.prompt_table import Rows, Table, open_table
 
-__all__ = ["SETTINGS", "Rows", "Stamp", "Table", "files_of", "open_table", "stamp_of"]
+__all__ = [
+    "SETTINGS",
+    "Rows",
+    "Stamp",
+    "Table",
+    "arrow_table",
+    "files_of",
+    "open_table",
+    "stamp_of",
+    "write_table",
+]

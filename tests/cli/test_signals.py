@@ -64,7 +64,7 @@ def _target(link: Path) -> str:
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[list[Command]]:
+def started() -> Iterator[list[Command]]:
     """Commands that are killed at the end of the test."""
     commands: list[Command] = []
     yield commands
