@@ -271,7 +271,7 @@ def test_no_text_of_a_row_passes_for_settings(
         prompt, negative, settings = as_webui_reads(parameters_of(image) or "")
         assert (settings["Steps"], settings["Seed"], settings["Size"]) == ("20", "7", "64x64")
         assert (settings["Sampler"], settings["Model"]) == ("Euler", "fake")
-        assert "\n" not in prompt + negative
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\x85\u2028]", prompt + negative)
         assert ("Seed: 666" in prompt) == (column == "prompt")
         assert ("Seed: 666" in negative) == (column == "negative_prompt")
 
