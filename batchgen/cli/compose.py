@@ -73,7 +73,7 @@ class Composer:
         if problems:
             raise ConfigError(problems)
         if _value_of("table", given) is None:
-            job.table = str(job_files.table_of(self._chosen("jobs", given), job.table))
+            job.table = job_files.table_of(self._chosen("jobs", given), job.table)
         if note := note_of_preset(_value_of("sampling", given), job.model):
             log.warning("%s", note)
         return job

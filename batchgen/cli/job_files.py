@@ -188,7 +188,7 @@ def _of_default(file: Path, key: yaml.Node, name: str, names: Names | None) -> I
         )
 
 
-def table_of(file: Path | None, table: str) -> Path:
+def table_of(file: Path | None, table: str) -> str:
     """Return where the table of a job's file is.
 
     A job that comes with the package names its table from the folder it ships in; from any other
@@ -197,5 +197,5 @@ def table_of(file: Path | None, table: str) -> Path:
     path, home = expanded(table), groups.shipped_folder()
     is_ours = file is not None and file.parent == home / "jobs"
     if is_ours and not path.is_absolute() and not path.exists() and (home / path).is_file():
-        return home / path
-    return path
+        return str(home / path)
+    return table

@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchgen.config import shell
 from batchgen.config.decimals import as_written
+from batchgen.errors import TableError
 from batchgen.table.raw import RawRows, Source
 
 
@@ -21,7 +23,7 @@ class Shards:
         self._sources = sources
         self._n_rows: dict[Path, int] = {}
         """Of the files that were read to their end."""
-        self._chosen: frozenset[str] | None = None
+        self._left_out: frozenset[str] = frozenset()
         self._schemas = {path: source.schema for path, source in sources.items()}
         self.schema = _union(self._schemas.values())
 
@@ -42,7 +44,7 @@ class Shards:
 
     def choose(self, used: Collection[str], carried: Collection[str]) -> None:
         """Choose the columns of every file; see `raw.Source`."""
-        self._chosen = frozenset((*used, *carried))
+        self._left_out = frozenset(self.schema.names) - {*used, *carried}
         for path, source in self._sources.items():
             source.choose(used, carried)
             self._schemas[path] = source.schema
@@ -90,15 +92,15 @@ class Shards:
         batch = raw.batch.slice(skipped)
         if not batch.num_rows:
             return
-        fields = [x for x in self.schema if self._chosen is None or x.name in self._chosen]
-        columns = [_column(batch, field) for field in fields]
+        fields = [field for field in self.schema if field.name not in self._left_out]
+        columns = [_column(batch, field, raw.path) for field in fields]
         nested = {name: at - skipped for name, at in raw.nested.items() if at >= skipped}
         fitted = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
         row = raw.first_row + skipped
         yield replace(raw, first_row=row, batch=fitted, nested=nested, n_before=n_before)
 
 
-def _column(batch: pa.RecordBatch, field: Any) -> Any:
+def _column(batch: pa.RecordBatch, field: Any, path: Path) -> Any:
     if field.name not in batch.schema.names:
         return pa.nulls(batch.num_rows, field.type)
     column = batch.column(field.name)
@@ -107,7 +109,14 @@ def _column(batch: pa.RecordBatch, field: Any) -> Any:
     if pa.types.is_string(field.type) and pa.types.is_floating(column.type):
         texts = (None if cell is None else repr(as_written(cell)) for cell in column.to_pylist())
         return pa.array(texts, pa.string())
-    return column.cast(field.type)
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise TableError(
+            f"{path}: column {field.name!r} of type {column.type} does not become {field.type}, as "
+            f"it is with the other files ({error}). Write it as one type in all of them, or leave "
+            f"it out: {shell.names('reading.drop', [field.name])}."
+        ) from error
 
 
 def _union(schemas: Collection[pa.Schema]) -> pa.Schema:

@@ -145,3 +145,26 @@ def test_a_file_that_changes_while_all_are_read_is_said(folder: Path) -> None:
     again = opened(str(folder))
     assert again.sha256() != before
     assert again.stamp != table.stamp
+
+
+def test_a_column_that_comes_late_in_a_later_file_is_carried(folder: Path) -> None:
+    """The first lines of a JSON file stand for its header; it may have more below."""
+    many = json.dumps({"prompt": "p"}) + "\n"
+    files = {
+        "a.jsonl": many * 3,
+        "b.jsonl": many * 1500 + json.dumps({"prompt": "p", "x": 1}) + "\n",
+    }
+    table = opened(written(folder, files))
+    assert table.carried.names == ["x"]
+    assert cells(table, "x") == [None] * 1503 + [1]
+
+
+def test_values_that_fit_no_common_type_are_refused_by_column(folder: Path) -> None:
+    """With the file, and a way on."""
+    kinds: dict[str, Any] = {"1.parquet": pa.int64(), "2.parquet": pa.uint64()}
+    for name, kind in kinds.items():
+        value = 2**63 if name == "2.parquet" else 1
+        pq.write_table(pa.table({"prompt": ["a"], "x": pa.array([value], kind)}), folder / name)
+    with pytest.raises(TableError, match=r"2\.parquet: column 'x' of type uint64 does not become"):
+        opened(folder)
+    assert cells(opened(folder, drop=["x"]), "prompt") == ["a", "a"]
