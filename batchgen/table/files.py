@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from batchgen.config import shell
@@ -26,6 +27,9 @@ FORMATS = {
 """Suffix to format."""
 
 SUFFIXES = ".csv, .tsv, .jsonl, .ndjson, .json, .txt (each also .gz, .zst), .parquet, .pq"
+
+_LOOKED_AT = 10_000
+"""Files below a folder without a table among which one is looked for."""
 
 _STANDARD_INPUT = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 
@@ -128,10 +132,13 @@ def _in_folder(folder: Path) -> Iterator[Path]:
         tables = [path for path in folder.iterdir() if not path.name.startswith((".", "_"))]
     found = [path for path in tables if format_of(path) and path.is_file()]
     if not found:
-        raise TableError(
-            f"{folder} is a folder without a table in it. Tables are: {SUFFIXES}. For those of "
-            f"its subfolders: {shell.override('table', f'{folder}/**/*.parquet')}."
-        )
+        below = (path for path in islice(folder.glob("**/*"), _LOOKED_AT) if format_of(path))
+        first = next(below, None)
+        cure = f"Tables are: {SUFFIXES}."
+        if first is not None:
+            pattern = f"{folder}/**/*{first.suffix}"
+            cure = f"For those of its subfolders: {shell.override('table', pattern)}"
+        raise TableError(f"{folder} is a folder without a table in it. {cure}")
     yield from found
 
 

@@ -187,9 +187,9 @@ def _refuse_unused(path: Path, reading: ReadingConfig) -> None:
 
 def _source(path: Path, reading: ReadingConfig) -> Source:
     kind = format_of(path)
+    refuse_other_kinds_of_file(path, reading.encoding)
     if kind is None:
         raise TableError(f"{path} has no suffix of a table. Tables are: {SUFFIXES}.")
-    refuse_other_kinds_of_file(path, reading.encoding)
     _refuse_unused(path, reading)
     match kind:
         case "CSV" | "TSV":

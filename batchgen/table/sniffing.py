@@ -126,12 +126,18 @@ def json_kind(path: Path) -> str:
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         what = "holds captions as COCO has them"
         code = "pd.DataFrame(d['annotations']).to_csv('table.csv', index=False)"
-    elif isinstance(content, dict) and all(isinstance(one, dict) for one in content.values()):
+    elif isinstance(content, dict) and _has_rows(content):
         what = "holds JSON objects by key"
         code = "pd.DataFrame.from_dict(d, orient='index').to_csv('table.csv', index_label='id')"
+    elif isinstance(content, dict):
+        return 'holds one JSON object. Write an array of them, such as [{"prompt": "a cat"}].'
     else:
         return "holds no rows. Name a table, such as JSON Lines with a prompt in each object."
     return f"{what}. Make a table of it: {shell.command('python', '-c', f'{load}; {code}')}"
+
+
+def _has_rows(content: dict[str, object]) -> bool:
+    return bool(content) and all(isinstance(one, dict) for one in content.values())
 
 
 def _cure(path: Path, cure: str) -> str:

@@ -100,6 +100,8 @@ def test_an_array_longer_than_a_block_is_read_piece_by_piece(tmp_path: Path) -> 
         ('[{"prompt": "a", "prompt": "b"}]', "row 0 is not JSON (the key 'prompt' comes twice)"),
         ('{"prompt": "a"}\n{"prompt": "b"}\n', "holds more than one JSON value"),
         ("nothing", "is no JSON"),
+        ('{"prompt": "a"}', "holds one JSON object. Write an array"),
+        ("3", "holds no rows"),
     ],
 )
 def test_a_json_file_that_is_no_table_is_refused(tmp_path: Path, text: str, problem: str) -> None:
