@@ -55,7 +55,7 @@ def test_the_supervisor_goes_on_past_a_row_that_kills(
     monkeypatch.chdir(table.parent)
     table.rename("prompts.csv")
     said = played(supervisor, "model.crash_rows=[1]")
-    assert said[-1].startswith("outputs/night: 1 images failed, see outputs/night/failures.parquet")
+    assert said[-1].startswith("outputs/night: 1 image failed, see outputs/night/failures.parquet")
     assert JobFolder(Path("outputs/night")).failures.exists()
     assert said.count("again") >= 3
 

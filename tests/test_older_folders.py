@@ -230,7 +230,7 @@ def test_images_of_an_older_version_are_not_redone_unasked(
     command = content(place / "commands.json")["resume_with"]
     assert main([word for word in command if word != "on_change=redo"]) == 2
     said = capsys.readouterr().err
-    assert "4 finished images were made with other settings" in said
+    assert "holds 4 finished images made with other settings" in said
     assert "steps: 4 -> 8" in said
 
 

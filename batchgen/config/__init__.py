@@ -1,5 +1,6 @@
 """The settings of a job: their types, ranges and defaults, and how names become a config.
 
+counts        how many of something, in words
 decimals      numbers as people wrote them
 nearest       the known name that a misspelt one is nearest to
 shell         settings and commands as a message suggests them

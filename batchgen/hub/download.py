@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from batchgen.config.counts import counted
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.errors import ModelError
 from batchgen.hub.hubs import RemoteFile, bytes_here
@@ -54,7 +55,11 @@ def listing(wanted: Wanted) -> list[str]:
     total = sum(file.size_bytes for file in files)
     width = max(len(file.path) for file in files)
     lines = [f"{file.path:<{width}} {file.size_bytes:>15,}" for file in files]
-    return [*lines, f"{wanted.hub.name}: {len(files)} files, {total:,} bytes", wanted.licence]
+    return [
+        *lines,
+        f"{wanted.hub.name}: {counted(len(files), 'file')}, {total:,} bytes",
+        wanted.licence,
+    ]
 
 
 def download(wanted: Wanted, say: Say) -> Path:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from batchgen.config.counts import counted
 from batchgen.ledger.contents import Contents
 from batchgen.ledger.reader import in_order, live_tables, merged_schema
 from batchgen.ledger.records import as_type
@@ -44,8 +45,8 @@ class Followed:
         named = f", columns {', '.join(self.columns)} among them" if self.columns else ""
         text = f"; {', '.join(self.as_text)} as text" if self.as_text else ""
         return (
-            f"the table's own columns changed{named}: {self.n_rows:,} rows of the metadata have "
-            f"its values of now{text}, and no image was made anew"
+            f"the table's own columns changed{named}: its values of now are in "
+            f"{counted(self.n_rows, 'row')} of the metadata{text}, and no image was made anew"
         )
 
 

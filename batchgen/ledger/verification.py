@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from batchgen.config.counts import counted
 from batchgen.ledger.contents import Contents, consistently, numbered, read_contents, refuse_no_job
 from batchgen.ledger.events import UnknownEvent
 from batchgen.ledger.journal import damaged_lines
@@ -73,8 +74,10 @@ class Findings:
         for path in self.orphans:
             yield f"{path}: has no row"
         if self.n_unseen:
-            yield f"{self.n_unseen} images were not seen: on_missing=trust does not look for them"
-        yield f"{self.n_images} images, {'all well' if self.is_clean else 'not all well'}"
+            unseen = counted(self.n_unseen, "image")
+            yield f"not seen: {unseen}, as on_missing=trust does not look for them"
+        judgement = "all well" if self.is_clean else "not all well"
+        yield f"{counted(self.n_images, 'image')}, {judgement}"
 
 
 def verify(folder: JobFolder) -> Findings:

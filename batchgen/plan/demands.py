@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from batchgen.adapters.adapter import Adapter
 from batchgen.config import lora
+from batchgen.config.counts import counted
 from batchgen.config.job import JobConfig
 from batchgen.config.models import SdxlModel
 from batchgen.config.schedulers import NO_ZERO_SNR, SCHEDULERS
@@ -91,7 +92,7 @@ class Misfits:
             guidance = f"guidance of at most {kind.most_guidance:g}"
             yield (
                 f"{place} is named like {kind.label}, which is made for at most {kind.most_steps} "
-                f"steps and {guidance}; {n_rows:,} rows ask for more, the first is row {first}, "
+                f"steps and {guidance}; {counted(n_rows, 'row')} with more, the first row {first}, "
                 f"and their pictures will look burnt. The preset sampling={kind.preset} brings "
                 "weights and settings of this kind; what suits these weights: "
                 f"{kind.settings}"

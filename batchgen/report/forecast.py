@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from batchgen.config.counts import counted
 from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
 from batchgen.config.settings import LongPrompt
@@ -71,8 +72,8 @@ def _settings_lines(
         n_own = backlog.n_own.get(key.rpartition(".")[2], 0)
         if n_own:
             yield (
-                f"note      {key} of the grid is not that of {n_own:,} of {n_rows:,} rows: the "
-                "table gives them their own, the same at every point"
+                f"note      {key} of the grid is not that of {n_own:,} of "
+                f"{counted(n_rows, 'row')}: the table gives them their own, the same at every point"
             )
 
 
@@ -136,7 +137,7 @@ def _is_long(texts: Any, count: tokens.Counter) -> NDArray[np.bool_]:
 def _table_lines(survey: Survey) -> Iterator[str]:
     table = survey.table
     used = [s if s == c else f"{s} (column {c!r})" for s, c in table.columns_used.items()]
-    yield f"table     {table.path}: {survey.backlog.n_rows:,} rows"
+    yield f"table     {table.path}: {counted(survey.backlog.n_rows, 'row')}"
     yield f"used      {', '.join(used)}"
     yield f"carried   {', '.join(table.carried.names) or 'no further columns'}"
     for note in survey.notes:

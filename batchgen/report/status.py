@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from batchgen.config.counts import counted
 from batchgen.errors import FolderError
 from batchgen.ledger.contents import consistently, read_contents
 from batchgen.ledger.image_names import Missing, count_missing
@@ -60,8 +61,8 @@ def _lines(folder: JobFolder) -> Iterator[str]:
         yield from (f"  {n} failed with {kind}" for kind, n in status["failed_by_type"].items())
         if (missing := _missing(folder)).n_images:
             yield (
-                f"  {missing.n_images:,} finished images have no file, the first {missing.first}; "
-                "the next start makes them again"
+                f"  no file for {counted(missing.n_images, 'finished image')}, the first "
+                f"{missing.first}; the next start makes them again"
             )
     except FileNotFoundError:
         yield f"{folder.root}: no status yet"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from batchgen.config.counts import counted
 from batchgen.config.job import OnChange, OnMissing, OnRemoved
 from batchgen.errors import FolderError, JobChanged, TableError
 from batchgen.ledger.contents import Contents
@@ -71,9 +72,10 @@ def refuse_missing(job: Job, missing: Missing) -> None:
         return
     why = " Is a disk not mounted?" if is_most else ""
     raise FolderError(
-        f"{job.folder.root}: {missing.n_images:,} of {missing.n_committed:,} finished images have "
-        f"no file, the first {missing.first}.{why} on_missing=redo makes them again, "
-        "on_missing=drop takes them out of the metadata, on_missing=trust does not look for them."
+        f"{job.folder.root}: no file for {missing.n_images:,} of "
+        f"{counted(missing.n_committed, 'finished image')}, the first {missing.first}.{why} "
+        "on_missing=redo makes them again, on_missing=drop takes them out of the metadata, "
+        "on_missing=trust does not look for them."
     )
 
 
@@ -84,7 +86,8 @@ def refuse_changes(job: Job, table: Table, backlog: Backlog, contents: Contents)
 
 
 def _difference(job: Job, table: Table, backlog: Backlog, contents: Contents) -> Iterator[str]:
-    yield f"{job.folder.root}: {backlog.n_changed} finished images were made with other settings."
+    changed = counted(backlog.n_changed, "finished image")
+    yield f"{job.folder.root} holds {changed} made with other settings."
     before = (job.folder.identity() or {}).get("identity")
     now = as_read(job.description)
     for key, old, new in _differences(comparable(before or now), now):
@@ -199,7 +202,7 @@ def remarks(job: Job, backlog: Backlog, contents: Contents) -> list[str]:
         )
     if backlog.n_dropped:
         said.append(
-            f"{backlog.n_dropped:,} more are left out since their files were gone "
+            f"{backlog.n_dropped:,} more left out since their files were gone "
             "(on_missing=redo makes them again)"
         )
     return said
@@ -214,20 +217,21 @@ def notes(job: Job, table: Table, backlog: Backlog, committed: Committed, gone: 
         if job.config.on_missing is OnMissing.drop:
             fate = "they are left out from now on (on_missing=drop)"
         said.append(
-            f"{missing.n_images:,} finished images have no file, the first {missing.first}: {fate}."
+            f"no file for {counted(missing.n_images, 'finished image')}, the first "
+            f"{missing.first}: {fate}."
         )
     if gone.left:
         fate = "they stay (on_removed=drop takes them out)"
         if job.config.on_removed is OnRemoved.drop:
             fate = "they are moved to .batchgen/removed (on_removed=drop; keep leaves them)"
         said.append(
-            f"{len(gone.left):,} finished images have no row in the table any more, the first "
-            f"{gone.left[0][1]}: {fate}."
+            f"no row in the table any more for {counted(len(gone.left), 'finished image')}, the "
+            f"first {gone.left[0][1]}: {fate}."
         )
     if gone.n_narrowed:
         said.append(
-            f"{gone.n_narrowed:,} finished images are of seeds or image indexes that are not asked "
-            "for any more; they stay."
+            f"{counted(gone.n_narrowed, 'finished image')} of seeds or image indexes that are not "
+            "asked for any more: they stay."
         )
     if backlog.own_seed is not None:
         said.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from batchgen.config.counts import counted
 from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
 from batchgen.errors import StorageError
@@ -88,7 +89,7 @@ def refuse_if_full(
     if free < needed:
         reserve = size_text(_RESERVE_BYTES)
         raise StorageError(
-            f"{place}: {n_images:,} images need about {size_text(needed)}, {reserve} of it in "
-            f"reserve, and {size_text(free)} are free. Make room, choose another output_root=, or "
-            "a smaller format such as images=webp; the same command resumes it."
+            f"{place}: {counted(n_images, 'image')} to come need about {size_text(needed)}, "
+            f"{reserve} of it in reserve, and {size_text(free)} are free. Make room, or choose "
+            "another output_root= or a smaller format, as images=webp; the same command resumes it."
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchgen.config.counts import counted
 from batchgen.config.job import RetryConfig
 from batchgen.config.settings import Settings
 from batchgen.errors import CircuitOpen, DeviceOutOfMemory, ProcessDied
@@ -150,7 +151,7 @@ class Failures:
         """Stop the job without charging any image."""
         last, self._held = self._held[-1], []
         raise CircuitOpen(
-            f"{n_rows} rows failed one after another, the last, row {last.request.row_index}, with "
-            f"{type(last.error).__name__}: {last.error}. Look at the device and at "
-            f"{self._log}; no row is charged with it."
+            f"{counted(n_rows, 'row')} failed one after another, the last, row "
+            f"{last.request.row_index}, with {type(last.error).__name__}: {last.error}. Look at "
+            f"the device and at {self._log}; no row is charged with it."
         ) from last.error

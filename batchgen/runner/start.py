@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from batchgen.config.counts import counted
 from batchgen.config.job import JobConfig, OnChange, OnMissing, OnRemoved
 from batchgen.errors import (
     BatchgenError,
@@ -109,7 +110,7 @@ def _done_before(job: Job, n_images: int, said: list[str]) -> JobResult:
         n_done=n_images,
         n_failed=0,
         exit_code=ExitCode.done,
-        message="; ".join([f"{n_images} images, all done before", *said]),
+        message="; ".join([f"{counted(n_images, 'image')}, all done before", *said]),
     )
 
 
@@ -230,7 +231,7 @@ class _Start:
 
     def _result(self, error: BatchgenError | None, stop: Stop) -> JobResult:
         n_done, n_failed = self._progress.n_done, self._progress.n_failed
-        said = [f"{n_done} images, all done", *self._remarks]
+        said = [f"{counted(n_done, 'image')}, all done", *self._remarks]
         exit_code, message = ExitCode.done, "; ".join(said)
         if error is not None:
             exit_code, message = error.exit_code, str(error)
@@ -240,7 +241,7 @@ class _Start:
         elif n_failed:
             exit_code = ExitCode.not_all_well
             message = (
-                f"{n_failed} images failed, see {self._job.folder.failures}; "
+                f"{counted(n_failed, 'image')} failed, see {self._job.folder.failures}; "
                 "retry.failed=true tries them anew"
             )
         return JobResult(

@@ -74,7 +74,7 @@ def test_the_second_start_of_a_finished_job_makes_nothing(
 def test_some_failed_rows_end_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     """The message names the file that lists them."""
     assert main([*RUN, "model.fail_rows=[1]"]) == 3
-    assert "1 images failed, see outputs/t/failures.parquet" in capsys.readouterr().out
+    assert "1 image failed, see outputs/t/failures.parquet" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("workplace")

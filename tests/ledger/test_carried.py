@@ -45,7 +45,10 @@ def test_changed_added_and_removed_columns_are_followed(
     assert (result.n_made, result.exit_code) == (0, 0)
     assert "topic" not in found.columns
     assert found["split"].to_dict() == {"a": "train", "b": "train", "c": "test"}
-    assert "columns split, topic among them: 3 rows of the metadata" in caplog.text
+    assert (
+        "columns split, topic among them: its values of now are in 3 rows of the metadata"
+        in caplog.text
+    )
     assert verify(job).is_clean
 
 

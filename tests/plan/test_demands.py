@@ -155,7 +155,7 @@ def test_a_few_step_model_at_the_settings_of_sdxl_is_told_once(
     model = demo(name)
     (note,) = notes_of(fake_config(table, model=model))
     assert f"sampling={preset} " in note
-    assert "3 rows ask for more, the first is row 0" in note
+    assert "3 rows with more, the first row 0" in note
     assert not notes_of(fake_config(table, model=model, sampling=fitting(note)))
     assert notes_of(fake_config(table, model=model, sampling={"steps": 4}))
 
@@ -183,7 +183,7 @@ def test_a_few_step_lora_is_told_where_rows_use_it(
     config: dict[str, Any] = {"adapters": {"fast": {"path": str(file)}}}
     (note,) = notes_of(fake_config(table, **config))
     assert "adapters.fast is named like SDXL-Lightning" in note
-    assert "2 rows ask for more, the first is row 2" in note
+    assert "2 rows with more, the first row 2" in note
     assert not notes_of(fake_config(table, limit=2, **config))
     with caplog.at_level(logging.WARNING):
         assert run_job(**config).exit_code == 0

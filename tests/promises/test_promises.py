@@ -147,7 +147,7 @@ def test_promise_4_nothing_is_mixed_silently(
     run_job()
     before, rows = pictures(folder), metadata(folder)
     prompts(6)
-    with pytest.raises(JobChanged, match="4 finished images were made with other settings"):
+    with pytest.raises(JobChanged, match="holds 4 finished images made with other settings"):
         run_job(**changed)
     assert pictures(folder) == before
     pd.testing.assert_frame_equal(metadata(folder), rows)

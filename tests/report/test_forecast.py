@@ -110,7 +110,7 @@ def test_a_plan_counts_failed_images_and_rows_that_were_taken(
     said = list(forecast(config))
     assert lines_of(said, "images")[0].startswith("2: 1 done, 1 failed, 0 to make")
     (note,) = lines_of(said, "note")
-    assert note.startswith("1 finished images have no row in the table any more")
+    assert note.startswith("no row in the table any more for 1 finished image")
 
 
 def test_a_plan_makes_no_folder_and_changes_none(
@@ -151,7 +151,7 @@ def test_a_plan_refuses_changed_settings_with_the_difference(
     with pytest.raises(JobChanged) as caught:
         list(forecast(fake_config(path, sampling={"steps": 30})))
     message = str(caught.value)
-    assert "3 finished images were made with other settings" in message
+    assert "holds 3 finished images made with other settings" in message
     assert "sampling.steps: 20 -> 30" in message
     assert "row 0 (key 'a'), image 0: steps: 20 -> 30" in message
 

@@ -46,7 +46,7 @@ def test_a_deleted_image_is_made_again_and_it_is_said(
     result = run_job()
     assert (result.exit_code, result.n_made, result.message) == (0, 1, "6 images, all done")
     assert image(six, 2).read_bytes() == before
-    assert "1 finished images have no file, the first images/00000/000000002-0.png" in caplog.text
+    assert "no file for 1 finished image, the first images/00000/000000002-0.png" in caplog.text
     assert verify(six).is_clean
 
 
@@ -66,7 +66,7 @@ def test_plan_tells_of_deleted_images(
     image(six, 2).unlink()
     said = "\n".join(forecast(fake_config(prompts(6))))
     assert "6: 5 done, 0 failed, 1 to make" in said
-    assert "note      1 finished images have no file" in said
+    assert "note      no file for 1 finished image" in said
 
 
 def test_dropped_images_stay_out_until_a_start_says_redo(six: JobFolder, run_job: RunJob) -> None:
@@ -74,7 +74,7 @@ def test_dropped_images_stay_out_until_a_start_says_redo(six: JobFolder, run_job
     image(six, 2).unlink()
     dropped = run_job(on_missing="drop")
     assert (dropped.n_made, dropped.n_images) == (0, 5)
-    assert "1 more are left out since their files were gone" in dropped.message
+    assert "1 more left out since their files were gone" in dropped.message
     assert metadata(six)["row_key"].tolist() == ["k0", "k1", "k3", "k4", "k5"]
     again = run_job()
     assert (again.n_made, again.n_done) == (0, 5)
@@ -98,9 +98,7 @@ def test_missing_images_are_refused_on_request(six: JobFolder, run_job: RunJob) 
     """With how many, and the first."""
     image(six, 2).unlink()
     image(six, 4).unlink()
-    with pytest.raises(
-        FolderError, match=r"2 of 6 finished images have no file, the first .*002-0"
-    ):
+    with pytest.raises(FolderError, match=r"no file for 2 of 6 finished images, the first .*002-0"):
         run_job(on_missing="refuse")
 
 
@@ -112,7 +110,7 @@ def test_images_in_an_archive_are_trusted_on_request(six: JobFolder, run_job: Ru
     assert (result.exit_code, result.n_made, result.n_done) == (0, 0, 6)
     findings = verify(six)
     assert findings.is_clean
-    assert "6 images were not seen: on_missing=trust" in "\n".join(findings.lines())
+    assert "not seen: 6 images, as on_missing=trust" in "\n".join(findings.lines())
 
 
 def test_a_disk_that_is_not_mounted_does_not_cost_all_images(
@@ -203,7 +201,7 @@ def test_images_of_rows_that_left_are_told_and_stay(
     """With the setting that takes them out."""
     prompts(4)
     assert run_job().n_done == 4
-    assert "2 finished images have no row in the table any more" in caplog.text
+    assert "no row in the table any more for 2 finished images" in caplog.text
     assert "on_removed=drop takes them out" in caplog.text
     assert len(metadata(six)) == 6
 
@@ -233,7 +231,7 @@ def test_narrowed_seeds_are_told_as_such(
     prompts(2)
     run_job(seeds="0..3")
     assert run_job(seeds="0..1", on_removed="drop").n_done == 4
-    assert "4 finished images are of seeds or image indexes that are not asked for" in caplog.text
+    assert "4 finished images of seeds or image indexes that are not asked for" in caplog.text
     assert "no row in the table" not in caplog.text
     assert len(metadata(folder)) == 8
 

@@ -106,7 +106,7 @@ def test_a_replaced_file_changes_only_the_images_it_made(rows: Rows, tmp_path: P
     """Nothing is mixed in silence, and nothing is made again for nothing."""
     before = rows()
     write_lora(tmp_path / "film.safetensors", seed=7)
-    with pytest.raises(JobChanged, match="1 finished images were made with other settings"):
+    with pytest.raises(JobChanged, match="holds 1 finished image made with other settings"):
         rows()
     after = rows(on_change="redo")
     changed = {key for key in after if after[key]["fingerprint"] != before[key]["fingerprint"]}

@@ -153,7 +153,7 @@ def test_edited_row_is_refused_with_row_field_old_and_new(
     with pytest.raises(JobChanged) as caught:
         run_job()
     text = str(caught.value)
-    assert "1 finished images were made with other settings" in text
+    assert "holds 1 finished image made with other settings" in text
     assert "row 3 (key 'k3'), image 0: text: 'prompt 3' -> 'a dog'" in text
     assert "on_change=redo" in text
     assert content_of(folder.root) == before
@@ -441,7 +441,7 @@ def test_full_disk_is_found_before_the_start(
     prompts(4)
     free = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
-    what = r"4 images need about 32\.\d MiB, 32\.0 MiB of it in reserve, and 1000 bytes are free"
+    what = r"need about 32\.\d MiB, 32\.0 MiB of it in reserve, and 1000 bytes are free"
     with pytest.raises(StorageError, match=what):
         run_job()
     assert not folder.root.exists()
