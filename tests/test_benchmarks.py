@@ -1,0 +1,20 @@
+"""The benchmarks run, on little; what they print is for docs/performance.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def test_a_large_table_is_planned_and_resumed() -> None:
+    """The resume goes on behind what is finished."""
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "large_table.py", "--rows", "2000"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "first batch: row 1900" in done.stdout
