@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
+from batchgen.table.files import suffix_of
 from batchgen.table.raw import RawRows, shown
 from batchgen.table.text import is_text, open_text, pieced, string_column, undecodable
 from batchgen.table.text_file import line_reader
@@ -45,7 +46,7 @@ class JsonFile:
     def __init__(self, path: Path, reading: ReadingConfig) -> None:
         self._path = path
         self._encoding = reading.encoding
-        self._is_array = _is_json(path)
+        self._is_array = suffix_of(path) == ".json"
         self._kinds: dict[str, _Kind] = {}
         self._used: frozenset[str] = frozenset()
         self._is_settled = False
@@ -187,10 +188,6 @@ class _Kind:
         if float in self._types and self._types <= {int, float} and self._largest <= _EXACT:
             return pa.float64()
         return pa.string()
-
-
-def _is_json(path: Path) -> bool:
-    return ".json" in (suffix.lower() for suffix in path.suffixes[-2:])
 
 
 def _array_reader(stream: io.TextIOWrapper, path: Path) -> _Reader:

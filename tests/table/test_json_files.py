@@ -109,3 +109,9 @@ def test_a_json_file_that_is_no_table_is_refused(tmp_path: Path, text: str, prob
     with pytest.raises(TableError) as caught:
         read(tmp_path / "t.json", text)
     assert problem in str(caught.value)
+
+
+def test_the_last_suffix_tells_the_form(tmp_path: Path) -> None:
+    """Lines stay lines, whatever stands before it."""
+    table, _ = read(tmp_path / "t.json.jsonl", lines([{"prompt": "a"}, {"prompt": "b"}]))
+    assert sum(rows.settings.num_rows for rows in table.chunks()) == 2
