@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,54 @@ def test_every_guarantee_names_a_test_that_there_is() -> None:
     assert len(named) == table.count("\n") - 1
     for file, name in named:
         assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), name
+
+
+@pytest.fixture(params=["cluster.md", "cluster.zh.md"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """The scripts of the page on clusters, for four small shards instead of eight or sixteen."""
+    text = (DOCS / request.param).read_text(encoding="utf-8")
+    small = "table=t.csv output_root=outputs model=fake sampling.width=64 sampling.height=64"
+    (tmp_path / "t.csv").write_text("prompt\n" + "a cat\n" * 9)
+    blocks = [str(block) for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    changes = {
+        "table=prompts.csv": small,
+        " device.index=$card": "",
+        "0 1 2 3 4 5 6 7": "0 1 2 3",
+        "$card/8": "$card/4",
+        "auto/16": "auto/4",
+        "0-15": "0-3",
+    }
+    for old, new in changes.items():
+        blocks = [block.replace(old, new) for block in blocks]
+    return blocks
+
+
+SBATCH = """#!/bin/bash
+if [ "$1" = --parsable ]; then
+  [ "$(grep -o 'array=0-[0-9]*' "$2")" = array=0-3 ] || exit 1
+  for index in 0 1 2 3; do
+    SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$index bash "$2" >> array.log 2>&1
+  done
+  echo 7
+elif [ "$1 $2" = "--dependency=afterany:7 --wrap" ]; then bash -c "$3"
+else exit 1; fi
+"""
+
+
+@pytest.mark.usefixtures("supervisor")
+def test_the_scripts_for_clusters_end_with_the_whole_job(
+    cluster: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand over four cards, and as an array with what follows it."""
+    monkeypatch.chdir(tmp_path)
+    by_hand, script, submit = cluster
+    (tmp_path / "shards.sh").write_text(script)
+    (tmp_path / "bin" / "sbatch").write_text(SBATCH)
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    for commands, said in ((by_hand, "4 shards merged, 9 of 9"), (submit, "9 images, all done")):
+        done = subprocess.run(
+            ["bash", "-c", commands], capture_output=True, text=True, check=True, timeout=120
+        )
+        assert said in done.stdout
+        assert not list(tmp_path.rglob("shard-*"))
+        shutil.rmtree(tmp_path / "outputs")

@@ -11,6 +11,7 @@ run        make the images of a table, or go on making them
 plan       check everything and count, without making anything
 status     how jobs are doing
 verify     read every byte of a job and say what is wrong
+merge      make one job of its shards
 report     contact sheets
 repro      make an image again and compare
 doctor     what is wrong with this machine, or with a log

@@ -47,6 +47,8 @@ def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     verify = commands.add_parser("verify", help="read every byte of a job and say what is wrong")
     verify.add_argument("folder", type=expanded)
     verify.add_argument("--repair", action="store_true", help="repair what can be")
+    merge = commands.add_parser("merge", help="make one job of its shards")
+    merge.add_argument("folder", type=expanded, help="the folder that the shards are in")
     report = commands.add_parser("report", help="draw contact sheets of a job, or of a grid's jobs")
     report.add_argument("folder", type=expanded, help="a job, a grid, or a folder of them")
     report.add_argument(

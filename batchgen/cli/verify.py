@@ -14,9 +14,8 @@ def verify(options: argparse.Namespace) -> int:
     """Print what is wrong with a job's folder, and repair it with `--repair`."""
     folder = JobFolder(options.folder)
     if not options.repair:
-        findings = verify_folder(folder)
-        print("\n".join(findings.lines()))
-        return ExitCode.done if findings.is_clean else ExitCode.not_all_well
+        jobs = [JobFolder(options.folder), *folder.shards()]
+        return _verify([job for job in jobs if job.is_job()] or [folder])
     findings, left = repair(folder)
     print("\n".join(findings.lines()))
     if not left.is_clean:
@@ -26,3 +25,14 @@ def verify(options: argparse.Namespace) -> int:
     if not findings.is_clean:
         print("repaired; start the job again to make what is missing")
     return ExitCode.done
+
+
+def _verify(folders: list[JobFolder]) -> int:
+    """Print what is wrong with a job's folder, or with those of its shards, each by its name."""
+    are_clean = True
+    for folder in folders:
+        findings = verify_folder(folder)
+        name = f"{folder.root}: " if len(folders) > 1 else ""
+        print("\n".join(f"{name}{line}" for line in findings.lines()))
+        are_clean &= findings.is_clean
+    return ExitCode.done if are_clean else ExitCode.not_all_well

@@ -7,6 +7,7 @@ raises one `ConfigError` with all of them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from batchgen.config import lora, seeds
+from batchgen.config import lora, seeds, shard
 from batchgen.config.device import DeviceConfig
 from batchgen.config.identity_marks import OF_JOB, OF_POINT
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
@@ -23,6 +24,7 @@ from batchgen.config.paths import expanded, table_name
 from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
+from batchgen.config.shard import Shard
 from batchgen.config.structure import structured
 from batchgen.config.validation import number_problem, prefixed
 from batchgen.errors import ConfigError
@@ -174,6 +176,9 @@ class JobConfig:
     """Images whose row left the table: they stay, or `drop` moves them to .batchgen/removed."""
     limit: int | None = None
     """Only the first so many rows."""
+    shard: str | None = None
+    """Only every n-th batch, in a folder of its own: `3/16`, counted from 0. `auto/16` takes the
+    index from Slurm or Kubernetes, and `auto` the count from a Slurm array, too."""
 
     def __post_init__(self) -> None:
         """Expand `~` in front of paths that are opened as they stand here; make seeds plain."""
@@ -182,6 +187,8 @@ class JobConfig:
             if isinstance(path, PathLike) or (isinstance(path, str) and path.startswith("~")):
                 setattr(self, name, str(expanded(path)))
         self.seeds = seeds.plain(self.seeds)
+        if isinstance(self.shard, str):
+            self.shard = shard.resolved(self.shard, os.environ)
 
     @property
     def job_name(self) -> str:
@@ -191,9 +198,19 @@ class JobConfig:
         return table_name(self.table)
 
     @property
+    def whole_folder(self) -> Path:
+        """The folder of the job, with all its shards."""
+        return Path(self.output_root) / self.job_name
+
+    @property
+    def part(self) -> Shard | None:
+        """The shard that is made; None for the whole job."""
+        return shard.parsed(self.shard)
+
+    @property
     def folder(self) -> Path:
         """Where the job writes."""
-        return Path(self.output_root) / self.job_name
+        return self.whole_folder / self.part.folder_name if self.part else self.whole_folder
 
     @property
     def width(self) -> int:
@@ -240,6 +257,8 @@ class JobConfig:
         }
         if self.limit is not None:
             values["limit"] = number_problem(self.limit, 1, 2**53, whole=True)
+        if self.shard is not None:
+            values["shard"] = shard.problem(self.shard)
         yield from prefixed("", values, self)
         parts = (self.model, self.device, self.sampling, self.reading, self.images)
         for part in (*parts, self.retry, self.timeout, self.stop):

@@ -14,6 +14,7 @@ finished      the set of what is done, as arrays
 seals         SHA-256 of sealed files, and writing them
 carried       the table's own columns, given to rows that were committed before
 writer        the one writer of journals and parts
+adoption      rows and image files of another folder, made part of a job
 compaction    parts merged into metadata.parquet, failures into failures.parquet
 verification  whether a folder is intact
 repair        a folder whose files and rows agree again

@@ -26,6 +26,8 @@ from batchgen.plan.backlog import hashed_keys
 from batchgen.plan.fingerprint import Hashes, image_keys, text_hashes
 from batchgen.storage.folder import JobFolder
 
+_compute: Any = pc
+
 _STRETCH = 65536
 """Rows that are aimed at for a table, and read at once; none has more than twice as many."""
 
@@ -100,10 +102,24 @@ def merged_schema(contents: Contents, carried: pa.Schema | None = None) -> pa.Sc
 def read_table(folder: JobFolder) -> pa.Table:
     """Return all that is committed as one table in order; for jobs that fit in memory.
 
+    Shards that lie in the folder are read as well; `file_name` begins with the shard's name there.
     Safe beside a running job. Raises `FolderError` for a folder that is no job.
     """
-    refuse_no_job(folder)
-    return consistently(folder, lambda: _joined(read_contents(folder)))
+    shards = folder.shards()
+    if not shards or folder.is_job():
+        refuse_no_job(folder)
+    own = [folder] if folder.is_job() or not shards else []
+    tables = [
+        consistently(one, lambda one=one: _joined(read_contents(one)))  # type: ignore[misc]
+        for one in (*own, *shards)
+    ]
+    for at, shard in enumerate(shards, start=len(own)):
+        names = _compute.binary_join_element_wise(shard.root.name, tables[at]["file_name"], "/")
+        column = tables[at].schema.get_field_index("file_name")
+        tables[at] = tables[at].set_column(column, "file_name", names)
+    if len(tables) == 1:
+        return tables[0]
+    return pa.concat_tables(tables, promote_options="permissive").sort_by(ORDER)
 
 
 def _joined(contents: Contents) -> pa.Table:

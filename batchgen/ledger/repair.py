@@ -27,6 +27,7 @@ def repair(folder: JobFolder) -> tuple[Findings, Findings]:
     start makes them again.
     """
     refuse_no_job(folder)
+    folder.refuse_shards()
     with FolderLock(folder.lock):
         removed = folder.removed / secrets.token_hex(4)
         findings = findings_in(folder)

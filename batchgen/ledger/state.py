@@ -69,7 +69,7 @@ class LedgerState:
                 return [event]
             case events.Done(rows):
                 keys = [key_of(row) for row in rows]
-                known = [key for key in keys if self._knows(key)]
+                known = [key for key in keys if self.knows(key)]
                 return [events.Clear(tuple(known))] if known else []
         return []
 
@@ -79,7 +79,8 @@ class LedgerState:
             self.suspects.pop(key, None)
             self.dropped.discard(key)
 
-    def _knows(self, key: Key) -> bool:
+    def knows(self, key: Key) -> bool:
+        """Whether an image failed, is suspected or was dropped."""
         return key in self.failures or key in self.suspects or key in self.dropped
 
     def _suspect(self, key: Key, run_id: str, reason: str, *, is_alone: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -129,6 +129,29 @@ class Ledger:
             journal.close()
             _remove(journal.path)
 
+    def adopt(
+        self, rows: pa.Table, kept: Sequence[Event], voids: Iterable[Key], table: str
+    ) -> None:
+        """Make rows of another folder part of the dataset, as a part of their own.
+
+        Args:
+            rows: Their files are in place already.
+            kept: Events of the other folder besides its rows.
+            voids: Images that these rows replace.
+            table: `Table.origin` of the rows' own columns.
+        """
+        with self._lock:
+            if not self._unsealed.is_empty:
+                self.seal()
+            adopted, journal = self._sequence, self._journal
+            self._sequence += 1
+            self._journal = self._open_journal()
+            self._write_part(adopted, rows, PartNotes.encode(voids, kept, table))
+            for event in kept:
+                self.state.apply(event)
+            journal.close()
+            _remove(journal.path)
+
     def close(self) -> None:
         """Seal what is there and close; the folder then holds sealed files only."""
         with self._lock:
@@ -167,9 +190,12 @@ class Ledger:
 
     def _seal(self, sequence: int, unsealed: Unsealed) -> None:
         table = records_to_table(unsealed.rows.values(), unsealed.schema)
+        notes = PartNotes.encode(unsealed.voids, unsealed.events, unsealed.table)
+        self._write_part(sequence, table, notes)
+
+    def _write_part(self, sequence: int, table: pa.Table, notes: bytes) -> None:
         path = self._folder.parts / f"{sequence:08d}-{self.run_id}.parquet"
-        notes = {NOTES: PartNotes.encode(unsealed.voids, unsealed.events, unsealed.table)}
-        with atomic_parquet(path, table.schema, notes, sealed_in=self._folder) as writer:
+        with atomic_parquet(path, table.schema, {NOTES: notes}, sealed_in=self._folder) as writer:
             writer.write_table(table)
 
 

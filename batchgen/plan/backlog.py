@@ -23,7 +23,9 @@ from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
 
-_NUMBER_STRIDE = 10**9
+NUMBER_STRIDE = 10**9
+"""What a file's number is raised by where another image has it."""
+
 _AT_ONCE = 64
 
 
@@ -51,6 +53,15 @@ class Finished:
     """The fingerprint and the environment the image was made in."""
     number: NDArray[Any]
     """The number in the image's file name."""
+
+    def beside(self, other: Finished) -> Finished:
+        """Return these images and those of another folder that are not among them."""
+        is_new = ~np.isin(other.key, self.key)
+        key = np.concatenate([self.key, other.key[is_new]])
+        order = np.argsort(key)
+        mark = np.concatenate([self.mark, other.mark[is_new]])
+        number = np.concatenate([self.number, other.number[is_new]])
+        return Finished(key[order], mark[order], number[order])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,8 @@ class Backlog:
     """Of all images to be made."""
     own_bytes: float = 0
     """The table's own columns in the rows of all images to be made, about."""
+    of_shards: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Images of the first `limit` rows in each shard, for a job that has some."""
     n_own: dict[str, int] = field(default_factory=dict)
     """Setting to how many of the first `limit` rows have one of their own."""
     n_changed: int = 0
@@ -140,7 +153,7 @@ class Backlog:
             return self.numbers[row_index]
         number = row_index
         while self._is_foreign(number):
-            number += _NUMBER_STRIDE
+            number += NUMBER_STRIDE
         return number
 
     def _is_foreign(self, number: int) -> bool:

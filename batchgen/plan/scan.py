@@ -15,7 +15,7 @@ from batchgen.plan.backlog import (
     hashed_keys,
     whole_windows,
 )
-from batchgen.plan.batches import chunk_rows, requests, window_rows
+from batchgen.plan.batches import batch_numbers, chunk_rows, requests, window_rows
 from batchgen.plan.demands import Demands, Misfits
 from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.plan.foreign_syntax import ForeignSyntax
@@ -48,6 +48,7 @@ class _Scan:
         self._is_found = np.zeros(len(finished.key), dtype=bool)
         self._is_home = np.zeros(len(finished.key), dtype=bool)
         self._pending: list[NDArray[np.bool_]] = []
+        self._n_batches = 0
 
     def add(self, rows: Rows) -> None:
         """Compare a chunk of the table with what is finished."""
@@ -61,6 +62,7 @@ class _Scan:
         marks = self._identity.marks(columns.fingerprint)
         is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
         is_wanted = rows.first_index + columns.row < self._limit
+        is_wanted &= self._of_shard(columns, is_wanted)
         is_dropped = np.isin(columns.key, self._dropped) & is_wanted
         self.backlog.n_dropped += int(np.count_nonzero(is_dropped))
         is_wanted &= ~is_dropped
@@ -85,6 +87,22 @@ class _Scan:
         self.backlog.taken = self._finished.key[~self._is_found]
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
+
+    def _of_shard(
+        self, columns: ImageColumns, is_wanted: NDArray[np.bool_]
+    ) -> NDArray[np.bool_] | bool:
+        """Return which images are the shard's: every n-th batch of the whole table, done or not."""
+        part = self._config.part
+        if part is None:
+            return True
+        numbers = batch_numbers(columns, self._config) + self._n_batches
+        self._n_batches = int(numbers.max(initial=self._n_batches - 1)) + 1
+        shard = numbers % part.count
+        counts = np.bincount(shard[is_wanted], minlength=part.count)
+        before = self.backlog.of_shards
+        self.backlog.of_shards = counts + before if len(before) else counts
+        own: NDArray[np.bool_] = shard == part.index
+        return own
 
     def _look_up(self, keys: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return where each key stands among the finished, and whether it does."""

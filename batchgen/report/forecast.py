@@ -157,6 +157,13 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
         f"{n_left:,} to make in batches of up to {job.config.batch_size}"
     )
     average = Average.of(backlog) if n_left else None
+    if job.config.part is not None:
+        counts = backlog.of_shards
+        least, most, total = (int(one) for one in (counts.min(), counts.max(), counts.sum()))
+        yield (
+            f"shard     {job.config.part.index} of 0 to {job.config.part.count - 1}, which have "
+            f"{least:,} to {most:,} images each, {total:,} in all"
+        )
     size = size_text(needed_bytes(job.folder, job.config, n_left, average))
     yield f"disk      about {size} more, in {job.folder.root}"
     latency_s = _mean_latency_s(job.folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,8 +29,27 @@ def status_lines(folder: Path | None, output_root: Path = Path("outputs")) -> It
 
     Raises `FolderError` where there is none.
     """
-    for job in jobs_in(output_root if folder is None else folder):
+    jobs = jobs_in(output_root if folder is None else folder)
+    for job in jobs:
         yield from _lines(job)
+    for whole in dict.fromkeys(job.root.parent for job in jobs):
+        if JobFolder(whole).shards():
+            yield from _sum(JobFolder(whole))
+
+
+def _sum(whole: JobFolder) -> Iterator[str]:
+    """Yield a line for a job that lies in shards."""
+    counts = Counter[str]()
+    shards = whole.shards()
+    for folder in [whole, *shards] if whole.is_job() else shards:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, FolderError):
+            status = _status(folder)
+            counts.update({name: status[name] for name in ("n_images", "n_done", "n_failed")})
+    failed = f", {counts['n_failed']:,} failed" if counts["n_failed"] else ""
+    yield (
+        f"{whole.root}: in {counted(len(shards), 'shard')}, {counts['n_done']:,} of "
+        f"{counted(counts['n_images'], 'image')}{failed}"
+    )
 
 
 def status_objects(

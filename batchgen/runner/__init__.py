@@ -2,6 +2,7 @@
 
 device_choice  the NPU or the CPU
 identity       what identifies a job, whether it is finished
+committed      what is committed of a job, and what is left to make
 changes        what is different from what the folder holds, refused or told
 result         what a job ends with
 streams        standard output and error as a courtesy
@@ -21,5 +22,6 @@ given_table    a table from Python, beside its job's folder
 start          one start, from the open ledger to the compacted folder
 swept          the values of a grid's points
 grid           a folder of jobs
+merging        one job of its shards
 reproduction   an image made again, and compared
 """

@@ -24,7 +24,8 @@ from batchgen.ledger.reader import keys_of, live_tables
 from batchgen.ledger.records import Key
 from batchgen.plan.backlog import Backlog
 from batchgen.plan.fingerprint import text_hashes
-from batchgen.runner.identity import Committed, Job, as_read, comparable
+from batchgen.runner.committed import Committed
+from batchgen.runner.identity import Job, as_read, comparable
 from batchgen.table import Table
 
 _MANY = 100
@@ -81,6 +82,12 @@ def refuse_missing(job: Job, missing: Missing) -> None:
 
 def refuse_changes(job: Job, table: Table, backlog: Backlog, contents: Contents) -> None:
     """Raise `JobChanged` where finished images differ and `on_change` is `refuse`."""
+    if backlog.n_changed and job.config.on_change is OnChange.redo and job.merged is not None:
+        changed = counted(backlog.n_changed, "finished image")
+        raise JobChanged(
+            f"{job.merged.root} holds {changed} made with other settings, and a shard leaves them "
+            "as they are: on_change=redo is for a start without shard, on_change=keep for this one."
+        )
     if backlog.n_changed and job.config.on_change is OnChange.refuse:
         raise JobChanged("\n".join(_difference(job, table, backlog, contents)))
 

@@ -54,7 +54,7 @@ class Point:
     @property
     def root(self) -> Path:
         """The grid's folder."""
-        return self.config.folder
+        return self.config.whole_folder
 
     @property
     def folder_name(self) -> str:

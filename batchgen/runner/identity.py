@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata as distributions
@@ -23,16 +23,12 @@ from batchgen.config.models import FakeModel
 from batchgen.config.names import plain
 from batchgen.config.revisions import REVISIONS, raised
 from batchgen.errors import TableError
-from batchgen.ledger.contents import Contents, consistently, read_contents
-from batchgen.ledger.finished import load_finished
-from batchgen.ledger.image_names import ImageNames, Missing, count_missing, missing_keys
+from batchgen.ledger.contents import consistently, read_contents
+from batchgen.ledger.image_names import count_missing
 from batchgen.ledger.reader import n_committed
-from batchgen.ledger.records import Key
-from batchgen.ledger.state import LedgerState
 from batchgen.model import weights
-from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside
+from batchgen.plan.backlog import Backlog, Identity
 from batchgen.plan.demands import Demands
-from batchgen.plan.scan import scan
 from batchgen.runner.device_choice import resolved_device
 from batchgen.storage.folder import FORMAT, JobFolder
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
@@ -46,18 +42,6 @@ _MODELS = ("mindspore", "mindone", "transformers")
 _COMPARED = ("numpy", *_MODELS)
 """Versions that pictures may depend on. The others are only written down: a new batchgen raises the
 numbers of `config.revisions` where pictures change, and a new Pillow changes bytes, not pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What a job's folder holds."""
-
-    contents: Contents
-    finished: Finished
-    """The images that are done; those whose files are gone are not."""
-    missing: Missing
-    to_drop: list[Key]
-    """Images whose files are gone, where they are to be left out from now on."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +64,10 @@ class Job:
         config = config.validated()
         folder = JobFolder(config.folder)
         folder.refuse_unless_job()
+        if config.part is None:
+            folder.refuse_shards()
+        else:
+            JobFolder(config.whole_folder).refuse_unless_job()
         refuse_other_folders(folder)
         refuse_other_files(folder)
         device = resolved_device(config)
@@ -96,6 +84,12 @@ class Job:
     def demands(self) -> Demands:
         """What model and adapters demand of the settings of images."""
         return Demands.of(self.config, self.adapters)
+
+    @property
+    def merged(self) -> JobFolder | None:
+        """The whole job's folder, where a shard has one that other shards were merged into."""
+        whole = JobFolder(self.config.whole_folder)
+        return whole if self.config.part is not None and whole.is_job() else None
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -123,7 +117,10 @@ class Job:
     @cached_property
     def same_environments(self) -> frozenset[str]:
         """This folder's environments, as hashes, that give the same pictures as the present one."""
-        known = (self.folder.identity() or {}).get("environments", {})
+        places = [self.folder] if self.merged is None else [self.folder, self.merged]
+        known: dict[str, Any] = {}
+        for place in places:
+            known |= (place.identity() or {}).get("environments", {})
         now = as_read(comparable(self.environment))
         return frozenset(
             name
@@ -218,7 +215,7 @@ class Job:
 
     def _stamp_now(self) -> Any:
         """Return `finished_stamp` as job.json has it; None for a table that is to be looked at."""
-        if self.staged is not None:
+        if self.staged is not None or self.merged is not None:
             return None
         try:
             return as_read(self.finished_stamp(stamp_of(files_of(self.config.table))))
@@ -235,27 +232,6 @@ class Job:
         """Open the prompt table; reads its header only."""
         return open_table(self.staged or self.config.table, self.config.reading)
 
-    def committed(self) -> Committed:
-        """Return what the folder holds, and as a set of what is done."""
-        same = dict.fromkeys(self.same_environments, self.identity.environment)
-        mode = self.config.on_missing
-
-        def read() -> Committed:
-            contents = read_contents(self.folder)
-            names = None if mode is OnMissing.trust else ImageNames(self.folder)
-            finished, missing = load_finished(contents, same, names)
-            gone: list[Key] = []
-            if missing.n_images and mode is OnMissing.drop:
-                gone = [key for keys in missing_keys(self.folder, contents) for key in keys]
-            return Committed(contents, finished, missing, gone)
-
-        return consistently(self.folder, read)
-
-    def scan(self, table: Table, committed: Committed) -> Backlog:
-        """Read the whole table and compare it with what is committed."""
-        aside = set_aside(committed.contents.state, self.config, committed.to_drop)
-        return scan(table, self.config, self.identity, committed.finished, aside, self.demands)
-
 
 def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of an environment, or of a whole identity, that pictures may depend on."""
@@ -267,18 +243,3 @@ def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
 def as_read(content: Any) -> Any:
     """Return a value as it is after a round trip through JSON."""
     return json.loads(json.dumps(content))
-
-
-def set_aside(state: LedgerState, config: JobConfig, to_drop: Iterable[Key] = ()) -> SetAside:
-    """Return which images are no longer made in their batch, or not at all, from the ledger."""
-    is_undone = config.on_missing is OnMissing.redo
-    dropped = {*to_drop} if is_undone else {*state.dropped, *to_drop}
-    if config.retry.failed:
-        return SetAside({}, {}, {}, dropped)
-    attempts = {key: failure["attempt"] for key, failure in state.failures.items()}
-    spent = {k: n for k, n in attempts.items() if n >= config.retry.max_attempts}
-    retries = {key: n for key, n in attempts.items() if key not in spent}
-    for key, suspect in state.suspects.items():
-        retries[key] = spent.pop(key, retries.get(key, 0)) + len(suspect.alone)
-    fingerprints = {key: state.failures[key]["fingerprint"] for key in spent}
-    return SetAside(retries, spent, fingerprints, dropped)

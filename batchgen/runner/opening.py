@@ -14,8 +14,9 @@ from batchgen.ledger.seals import clear_seals, refuse_altered
 from batchgen.plan.backlog import Backlog
 from batchgen.runner import changes
 from batchgen.runner.changes import Taken
+from batchgen.runner.committed import Committed, committed, scanned
 from batchgen.runner.disk_space import Average, refuse_if_full
-from batchgen.runner.identity import Committed, Job
+from batchgen.runner.identity import Job
 from batchgen.runner.job_log import logging_to
 from batchgen.storage.atomic import atomic_file, clear_leftovers, storage_errors
 from batchgen.storage.folder import JobFolder
@@ -51,19 +52,21 @@ def surveyed(job: Job) -> Survey:
     Raises whatever a start refuses: `TableError`, `JobChanged`, `FolderError`, `StorageError` for a
     disk that is too small.
     """
+    if job.merged is not None and job.merged.lock.exists():
+        FolderLock(job.merged.lock).probe()
     table = job.open_table()
-    committed = job.committed()
+    held = committed(job)
     changes.refuse_other_table(job, table)
-    changes.refuse_missing(job, committed.missing)
-    backlog = job.scan(table, committed)
-    contents = committed.contents
+    changes.refuse_missing(job, held.missing)
+    backlog = scanned(job, table, held)
+    contents = held.contents
     changes.refuse_own_seeds(job, table, backlog)
     changes.refuse_changes(job, table, backlog, contents)
     if backlog.n_pending:
         refuse_if_full(job.folder, job.config, backlog.n_pending, Average.of(backlog))
     gone = changes.taken(backlog, contents)
-    notes = changes.notes(job, table, backlog, committed, gone)
-    return Survey(table, committed, backlog, gone, notes)
+    notes = changes.notes(job, table, backlog, held, gone)
+    return Survey(table, held, backlog, gone, notes)
 
 
 def opened(job: Job, stack: ExitStack) -> Opened:

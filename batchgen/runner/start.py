@@ -40,7 +40,8 @@ from batchgen.pipelines.base import Pipeline
 from batchgen.pipelines.factory import load
 from batchgen.plan.backlog import batches, hashed_keys
 from batchgen.runner.changes import remarks
-from batchgen.runner.identity import INSTANT_ROWS, Job, set_aside
+from batchgen.runner.committed import set_aside
+from batchgen.runner.identity import INSTANT_ROWS, Job
 from batchgen.runner.opening import Opened, opened
 from batchgen.runner.progress import Progress
 from batchgen.runner.result import JobResult

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from batchgen.storage.atomic import opening_errors, write_atomically
 
 GRID_FILE = "sweep.parquet"
 """What marks a folder as a grid of jobs."""
+
+_SHARD = re.compile(r"shard-\d{2,}-of-\d{2,}", re.ASCII)
+"""The name of a shard's folder in that of its job; see `config.shard`."""
 
 FORMAT = 1
 """Number of the form of job.json and of all that is in a job's folder; 0.1.0 wrote none."""
@@ -99,6 +103,11 @@ class JobFolder:
         return self.hidden / "table.parquet"
 
     @property
+    def merged_shards(self) -> Path:
+        """Shards whose rows are all in this folder, while they are deleted."""
+        return self.hidden / "merged"
+
+    @property
     def removed(self) -> Path:
         """Files that were taken out of the dataset and kept."""
         return self.hidden / "removed"
@@ -164,11 +173,27 @@ class JobFolder:
                 f"{self.root} is a grid of jobs ({GRID_FILE} is in it) and cannot become one job. "
                 "Choose another name=, or go on with the grid: batchgen run -m ..."
             )
-        foreign = [p.name for p in self.root.glob("*")] if self.root.is_dir() else []
+        names = [path.name for path in self.root.glob("*")] if self.root.is_dir() else []
+        foreign = [name for name in names if not _SHARD.fullmatch(name)]
         if foreign and not self.is_job():
             raise FolderError(
                 f"{self.root} holds files that no job put there, {min(foreign)!r} for one. "
                 "Choose another name= or output_root=."
+            )
+
+    def shards(self) -> list[JobFolder]:
+        """Return the shards of this job that are not merged into it yet, ordered by name."""
+        found = sorted(path for path in self.root.glob("shard-*") if _SHARD.fullmatch(path.name))
+        return [folder for folder in map(JobFolder, found) if folder.is_job()]
+
+    def refuse_shards(self) -> None:
+        """Raise `FolderError` for a job that lies in shards: they are merged first."""
+        shards = self.shards()
+        if shards:
+            merge = shlex.join(["batchgen", "merge", str(self.root)])
+            raise FolderError(
+                f"{self.root} lies in {len(shards):,} shards, the first {shards[0].root.name}: "
+                f"merge them when they have stopped: {merge}"
             )
 
     def is_job(self) -> bool:
@@ -218,12 +243,12 @@ def no_job(root: Path) -> FolderError:
 
 
 def jobs_in(root: Path) -> list[JobFolder]:
-    """Return the job that a folder is, or the jobs below it, ordered by path.
+    """Return the job that a folder is, with its shards, or the jobs below it, ordered by path.
 
     Raises `FolderError` where there is none.
     """
     if (root / "job.json").is_file():
-        return [JobFolder(root)]
+        return [JobFolder(root), *JobFolder(root).shards()]
     folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
     if not folders and is_dangling(root):
         raise no_job(root)

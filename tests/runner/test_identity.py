@@ -15,8 +15,9 @@ from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.errors import DeviceError
 from batchgen.ledger import events
 from batchgen.ledger.state import LedgerState
+from batchgen.runner.committed import set_aside
 from batchgen.runner.device_choice import resolved_device
-from batchgen.runner.identity import Job, set_aside
+from batchgen.runner.identity import Job
 from batchgen.storage.folder import JobFolder
 
 
