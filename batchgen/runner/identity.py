@@ -150,8 +150,10 @@ class Job:
 
     def as_json(self, table: Table, backlog: Backlog) -> dict[str, Any]:
         """Return the content of job.json."""
-        environments = (self.folder.identity() or {}).get("environments", {})
+        before = self.folder.identity() or {}
+        environments = before.get("environments", {})
         return {
+            **({"shards": before["shards"]} if "shards" in before else {}),
             "format": FORMAT,
             "batchgen": self.versions["batchgen"],
             "environments": {**environments, self.identity.environment: self.environment},

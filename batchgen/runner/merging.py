@@ -5,6 +5,7 @@ When its last row is in, a shard goes. A merge that was killed goes on with the 
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shutil
 from collections import Counter
@@ -66,6 +67,8 @@ class Merged:
 def merge(folder: JobFolder) -> Merged:
     """Make a folder the job of the shards in it, finished or not; more may be merged later.
 
+    A merge that was killed goes on, if only to merge the parts of shards that are in.
+
     Raises:
         FolderError: There is no shard, or one of another job's.
         JobChanged: Two of them have other settings, another table, or other bytes.
@@ -73,14 +76,14 @@ def merge(folder: JobFolder) -> Merged:
         StorageError: A file cannot be moved.
     """
     shards = folder.shards()
-    if not shards:
+    if not shards and "shards" not in (folder.identity() or {}):
         raise FolderError(f"{folder.root} has no shard in it: nothing is to be merged.")
     for place in (folder, *shards):
         refuse_other_folders(place)
         refuse_other_files(place)
     _refuse_others(shards)
     if folder.identity() is not None:  # else a merge may have been killed before it was written
-        _refuse_others([folder, shards[0]])
+        _refuse_others([folder, *shards[:1]])
     with ExitStack() as stack:
         folder.create()
         for place in (folder, *shards):
@@ -105,19 +108,22 @@ class _Merge:
     def of(self, shards: list[JobFolder]) -> Merged:
         """Take in the shards one after another, and merge the parts."""
         merged, folder = self._merged, self._folder
-        versions: dict[str, dict[str, str]] = {}
         for shard in shards:
-            content = shard.identity() or {}
-            environments = content.get("environments", {})
-            versions |= {name: one.get("versions", {}) for name, one in environments.items()}
             merged.n_lost += self._adoption.take(shard)
-            self._write_identity(_shard_of(shard), content)
+            self._write_identity(_shard_of(shard), shard.identity() or {})
             _retire(shard, folder)
             merged.shards.append(_shard_of(shard))
         self._ledger.close()
-        compact(folder, versions)
+        content = folder.identity() or {}
+        environments = content.get("environments", {})
+        compact(folder, {name: one.get("versions", {}) for name, one in environments.items()})
         folder.write_card()
         merged.n_images = n_committed(read_contents(folder))
+        merged.n_wanted = content.get("table", {}).get("n_images", 0)
+        count, known = list(content["shards"].items())[-1]
+        merged.missing = [
+            Shard(index, int(count)) for index in range(int(count)) if str(index) not in known
+        ]
         self._write_status()
         return merged
 
@@ -128,13 +134,11 @@ class _Merge:
         environments = {**before.get("environments", {}), **content.get("environments", {})}
         merged = {name: value for name, value in content.items() if name != "finished"}
         merged["environments"] = environments
-        merged["shards"] = {**before.get("shards", {}), str(shard.count): n_images}
+        others = {k: v for k, v in before.get("shards", {}).items() if k != str(shard.count)}
+        merged["shards"] = {**others, str(shard.count): n_images}
         merged["config"] = {**content.get("config", {}), "shard": None}
-        self._merged.n_wanted = sum(n_images.values())
-        merged["table"] = {**content.get("table", {}), "n_images": self._merged.n_wanted}
+        merged["table"] = {**content.get("table", {}), "n_images": sum(n_images.values())}
         self._folder.write_json(self._folder.job_json, merged)
-        missing = [index for index in range(shard.count) if str(index) not in n_images]
-        self._merged.missing = [Shard(index, shard.count) for index in missing]
 
     def _write_status(self) -> None:
         merged, failures = self._merged, self._ledger.state.failures.values()
@@ -157,8 +161,8 @@ def _shard_of(folder: JobFolder) -> Shard:
 
 def _refuse_others(folders: list[JobFolder]) -> None:
     """Raise `JobChanged` for two jobs of other settings, or of another table."""
-    first, known = folders[0], folders[0].identity() or {}
-    for folder in folders[1:]:
+    for first, folder in itertools.pairwise(folders):
+        known = first.identity() or {}
         content = folder.identity() or {}
         both = (comparable(known.get("identity", {})), comparable(content.get("identity", {})))
         keys = [k for k in {*both[0], *both[1]} if both[0].get(k) != both[1].get(k)]

@@ -154,8 +154,9 @@ def test_a_merge_that_is_killed_goes_on(
         patch.setattr(owner, name, until_killed)
         with contextlib.suppress(_Killed):
             merge(whole)
-    if whole.shards():
+    if whole.job_json.exists() or whole.shards():
         merge(whole)
+        assert not list(whole.parts.iterdir())
     make()
     assert contents(whole.root) == reference
     assert verify(whole).is_clean
@@ -224,8 +225,12 @@ def test_a_shard_that_runs_and_a_start_beside_shards_are_refused(
     with pytest.raises(FolderError, match="batchgen merge"):
         repair(JobFolder(make(shard="1/2").folder.parent))
     merge(whole)
+    assert "0 shards merged, 40 of 40 images" in "\n".join(merge(whole).lines())
+    make()
+    make(shard="0/2")
+    assert merge(whole).missing == []
     with pytest.raises(FolderError, match="no shard in it"):
-        merge(whole)
+        merge(JobFolder(make(name="other").folder))
 
 
 def test_files_that_are_no_shards_and_removed_images_are_kept(
