@@ -36,13 +36,15 @@ class Adoption:
         self._folder = folder
         self._ledger = ledger
         self._keys, self._names = _hashes(read_contents(folder))
+        self._new: list[Hashes] = []
+        """Keys of the rows of the shard at hand that are in."""
 
     def take(self, shard: JobFolder) -> int:
         """Take in all rows of a shard whose files are there; return how many had none."""
         contents = read_contents(shard)
         for source in contents.sources:
             refuse_altered(shard, source.path)
-        keys, names = _hashes(contents)
+        _, names = _hashes(contents)
         taken = np.concatenate([self._names, names])
         files = ImageNames(shard)
         origins = {source.table for source in contents.sources if source.n_rows}
@@ -50,7 +52,7 @@ class Adoption:
         n_lost = 0
         for table in in_order(contents, merged_schema(contents)):
             n_lost += self._take_rows(shard, table, files, taken, origin)
-        self._keys = np.union1d(self._keys, keys)
+        self._keys, self._new = np.concatenate([self._keys, *self._new]), []
         self._names = np.union1d(self._names, names)
         kept = list(self._events_of(contents))
         if kept:
@@ -88,6 +90,7 @@ class Adoption:
     def _commit(self, rows: pa.Table, names: Any, origin: str) -> None:
         column = rows.schema.get_field_index("file_name")
         rows = rows.set_column(column, "file_name", names)
+        self._new.append(keys_of(rows))
         keys = map(key_of, rows.select(["row_key", "image_index"]).to_pylist())
         known = [key for key in keys if self._ledger.state.knows(key)]
         self._ledger.adopt(rows, [events.Clear(tuple(known))] if known else [], (), origin)
