@@ -32,7 +32,7 @@ class ParquetFile:
         self.notes: list[str] = []
         self.has_quotes = False
         with self._open() as file:
-            given, n_rows = file.schema_arrow, file.metadata.num_rows
+            given = file.schema_arrow
         twice = [name for name, count in Counter(given.names).items() if count > 1]
         if twice:
             raise TableError(f"{path} has more than one column {shown(twice[0])}. Rename one.")
@@ -40,7 +40,6 @@ class ParquetFile:
         self.schema = pa.schema([(field.name, plain_type(field.type)) for field in given])
         self._chosen = self.schema
         self.pictures = frozenset(x.name for x in given if _has_bytes_inside(_storage_type(x.type)))
-        self.n_rows = n_rows
 
     def choose(self, used: Collection[str], carried: Collection[str]) -> None:
         """Read these columns only; see `raw.Source`."""
