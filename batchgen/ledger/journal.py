@@ -29,7 +29,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         with storage_errors(path):
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._descriptor = os.open(path, flags, 0o666)
             sync_folder(path.parent)
 
     def append(self, event: EventJson, *, durable: bool = True) -> None:

@@ -32,7 +32,7 @@ class _JobLog(logging.FileHandler):
     def _open(self) -> TextIOWrapper:
         """Open the file itself, never what a link in its place points to."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        descriptor = os.open(self.baseFilename, flags, 0o644)
+        descriptor = os.open(self.baseFilename, flags, 0o666)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)  # noqa: PTH123
 
 

@@ -37,9 +37,7 @@ def refuse_other_folders(folder: JobFolder) -> None:
         if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
             raise _refusal(place, "a folder")
     for path in (folder.lock, folder.log):
-        if path.is_symlink():
-            raise _refusal(path, "a file")
-        refuse_no_file(path)
+        refuse_link_or_no_file(path)
 
 
 def refuse_other_files(folder: JobFolder) -> None:
@@ -55,6 +53,13 @@ def refuse_no_file(path: Path) -> None:
     if os.path.lexists(path) and not path.is_file():
         _refuse_dangling(path)
         raise _refusal(path, "a file")
+
+
+def refuse_link_or_no_file(path: Path) -> None:
+    """Raise `FolderError` for a link, too: what is there is not replaced as a whole."""
+    if path.is_symlink():
+        raise _refusal(path, "a file")
+    refuse_no_file(path)
 
 
 def kind_of(path: Path) -> str:

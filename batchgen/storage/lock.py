@@ -24,6 +24,7 @@ from typing import Any
 
 from batchgen.errors import JobInUse, StorageError
 from batchgen.storage.atomic import opening_errors, storage_errors
+from batchgen.storage.kinds import refuse_link_or_no_file
 from batchgen.storage.processes import is_running, started_at
 
 logger = logging.getLogger(__name__)
@@ -48,13 +49,15 @@ class FolderLock:
         self._content = json.dumps({**self._holder(), "token": secrets.token_hex(8)}).encode()
 
     def __enter__(self) -> FolderLock:
+        self._refuse_no_files()
         with opening_errors(self._path):
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             with opening_errors(self._claim):
                 self._take_claim(has_flock=self._flock())
             self.beat()
         except BaseException:
+            self._leave_claim()
             os.close(self._descriptor)
             raise
         return self
@@ -73,9 +76,18 @@ class FolderLock:
         # What is left behind is taken over by the next start.
         with contextlib.suppress(OSError):
             os.ftruncate(self._descriptor, 0)
+        self._leave_claim()
+
+    def _leave_claim(self) -> None:
+        """Delete the claim, if it is ours."""
         with contextlib.suppress(OSError):
             if self._read_claim() == self._content:
                 self._claim.unlink()
+
+    def _refuse_no_files(self) -> None:
+        """Raise `FolderError` for a link or a FIFO in the place of a file: it is waited for."""
+        for path in (self._path, self._claim, self._guard):
+            refuse_link_or_no_file(path)
 
     def beat(self) -> None:
         """Write who holds the lock, and a new heartbeat."""
@@ -104,7 +116,8 @@ class FolderLock:
 
     def probe(self) -> None:
         """Raise `JobInUse` if another process holds the folder; takes nothing."""
-        self._descriptor = os.open(self._path, os.O_RDONLY)
+        self._refuse_no_files()
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             has_flock = self._flock()
             claim = self._read_claim()
@@ -223,7 +236,7 @@ def _created(path: Path, content: bytes) -> bool:
         return False
     except OSError:  # a file system without hard links
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             return False
         with os.fdopen(descriptor, "wb") as file:

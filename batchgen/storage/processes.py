@@ -32,6 +32,7 @@ def started_at(pid: int) -> int | None:
 def _fields(pid: int) -> list[str]:
     """Return /proc/PID/stat from its third field on, the state; empty where it cannot be read."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # A process may have any bytes in its name, a cut character among them.
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 import zlib
 from pathlib import Path
@@ -160,3 +161,14 @@ def test_journal_never_opens_a_file_that_is_there(tmp_path: Path) -> None:
     Journal(tmp_path / "1-r.jsonl").close()
     with pytest.raises(StorageError, match="File exists"):
         Journal(tmp_path / "1-r.jsonl")
+
+
+def test_a_journal_has_the_rights_of_any_other_file(tmp_path: Path) -> None:
+    """The umask says who may write; nobody may execute it."""
+    before = os.umask(0o002)
+    try:
+        journal = Journal(tmp_path / "1-r.jsonl")
+        journal.close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(journal.path.stat().st_mode) == 0o664

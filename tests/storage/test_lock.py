@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -282,9 +283,48 @@ def test_any_content_of_the_lock_file_is_free_or_in_use(content: Any) -> None:
 
 def test_lock_that_cannot_be_written_is_refused(path: Path) -> None:
     """A folder that is not ours to write names the path and a way out."""
-    path.mkdir()
     with pytest.raises(FolderError, match=r"lock cannot be written: .*output_root="):
-        FolderLock(path).__enter__()
+        FolderLock(path.parent / "gone" / "lock").__enter__()
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.claim", "lock.takeover"])
+@pytest.mark.parametrize("kind", ["a link", "a FIFO", "a folder"])
+def test_what_is_no_file_in_the_place_of_the_lock_is_refused(
+    path: Path, name: str, kind: str
+) -> None:
+    """A FIFO would be read for ever, and a link to nothing would be looked for again and again."""
+    place = path.with_name(name)
+    make = {"a link": lambda: place.symlink_to("gone"), "a FIFO": lambda: os.mkfifo(place)}
+    make.get(kind, place.mkdir)()
+    for enter in (FolderLock(path).__enter__, FolderLock(path).probe):
+        with pytest.raises(FolderError, match=rf"{name} is {kind}"):
+            enter()
+
+
+def test_colleagues_of_one_group_can_go_on_with_a_job(path: Path) -> None:
+    """The umask says who may write; the lock and its claim take nothing from it."""
+    before = os.umask(0o002)
+    try:
+        with FolderLock(path):
+            files = (path, path.with_name("lock.claim"))
+            assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o664, 0o664]
+    finally:
+        os.umask(before)
+
+
+def test_a_start_that_cannot_write_its_heartbeat_leaves_no_claim(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook the process lives on, and the next start in it would find the folder in use."""
+
+    def pwrite(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", pwrite)
+        with pytest.raises(StorageError):
+            FolderLock(path).__enter__()
+    assert not path.with_name("lock.claim").exists()
 
 
 def test_probe_finds_the_holder_and_takes_nothing(path: Path) -> None:
