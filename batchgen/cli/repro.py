@@ -6,18 +6,21 @@ import argparse
 
 from batchgen.errors import ConfigError, ExitCode
 from batchgen.runner.reproduction import original_in_job, original_of_file, reproduce
+from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder
 
 
 def repro(options: argparse.Namespace) -> int:
     """Make an image again and print how it compares."""
-    if options.path.is_dir() and options.row is None:
-        raise ConfigError([f"{options.path} is a folder: say which image, --row KEY."])
-    original = (
-        original_in_job(JobFolder(options.path), options.row, options.image)
-        if options.path.is_dir()
-        else original_of_file(options.path)
-    )
+    with reading_errors(options.path):
+        is_folder = options.path.is_dir()
+        if is_folder and options.row is None:
+            raise ConfigError([f"{options.path} is a folder: say which image, --row KEY."])
+        original = (
+            original_in_job(JobFolder(options.path), options.row, options.image)
+            if is_folder
+            else original_of_file(options.path)
+        )
     comparison = reproduce(original)
     for line in comparison.lines:
         print(line)

@@ -15,11 +15,12 @@ from pathlib import Path
 from batchgen.config import shell
 from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
+from batchgen.config.paths import absence
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.errors import StorageError
 from batchgen.runner.disk_space import needed_bytes
 from batchgen.storage.atomic import existing_parent, write_atomically
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import JobFolder, is_dangling
 
 SLOW_MS = 50.0
 """A sync above this costs more than the picture it guards on a fast device."""
@@ -32,16 +33,20 @@ _ELSEWHERE = "output_root=/another/disk/outputs"
 def checks(config: JobConfig) -> Iterator[Check]:
     """Yield whether a job can write safely below `output_root`."""
     root = Path(config.output_root)
-    if root.exists() and not root.is_dir():
-        yield failed("output folder", f"{root.resolve()} is a file", _ELSEWHERE)
-        return
-    place = existing_parent(root)
+    place = Path(os.path.realpath(root))
     try:
+        if is_dangling(root):
+            yield failed("output folder", f"{root} {absence(root)}", _ELSEWHERE)
+            return
+        if place.exists() and not place.is_dir():
+            yield failed("output folder", f"{place} is a file", _ELSEWHERE)
+            return
+        place = existing_parent(place)
         with tempfile.TemporaryDirectory(prefix=".batchgen-doctor-", dir=place) as name:
-            yield ok("output folder", f"{place.resolve()} can be written")
+            yield ok("output folder", f"{place} can be written")
             yield from _trials(Path(name))
     except OSError as error:
-        yield failed("output folder", f"{place.resolve()}: {error.strerror}", _ELSEWHERE)
+        yield failed("output folder", f"{place}: {error.strerror}", _ELSEWHERE)
         return
     yield _space(config, place)
 
@@ -96,6 +101,6 @@ def _space(config: JobConfig, place: Path) -> Check:
     finding = f"{size_text(free)} free, about {n_images:,} images"
     if n_images < _FEW_IMAGES:
         return warning(
-            "free space", finding, f"{shell.command('df', '-h', place.resolve())}; or {_ELSEWHERE}"
+            "free space", finding, f"{shell.command('df', '-h', place)}; or {_ELSEWHERE}"
         )
     return ok("free space", finding)

@@ -7,6 +7,7 @@ What a crash leaves behind of an earlier form is recognised by its number and ig
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
 from batchgen.ledger.records import Key
 from batchgen.ledger.sources import Source, Unsealed
 from batchgen.ledger.state import LedgerState
+from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder, no_job
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 
@@ -92,9 +94,14 @@ def consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
     A running job seals and compacts its files; between two looks rows would be missed or doubled.
 
     Raises:
-        FolderError: For seconds a file could not be opened although it is listed, or the folder
-            was another after each of many reads.
+        FolderError: A file cannot be read, or is listed and was not there for seconds; or the
+            folder was another after each of many reads.
     """
+    with reading_errors(folder.root):
+        return _consistently(folder, read)
+
+
+def _consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
     missing_since: float | None = None
     for _ in range(_MOST_READS):
         before = _listing(folder)
@@ -158,6 +165,9 @@ def _refused(folder: JobFolder, path: Path) -> Iterator[None]:
     except UnknownEvent as error:
         raise _newer(path, error) from error
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # No damage: pyarrow's own errors have no number.
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise FolderError(
             f"{path} does not open as a file of batchgen's ({error}). "
             f"Run: {shell.command('batchgen', 'verify', '--repair', folder.root)}"

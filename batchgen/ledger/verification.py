@@ -18,6 +18,7 @@ from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
 from batchgen.ledger.reader import live_tables
 from batchgen.ledger.records import Key, Record, key_of
 from batchgen.ledger.seals import is_as_sealed
+from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.hashes import sha256
 from batchgen.storage.lock import FolderLock
@@ -93,9 +94,15 @@ def verify(folder: JobFolder) -> Findings:
 
 def findings_in(folder: JobFolder) -> Findings:
     """Return what is wrong with a folder that no start works in; the ledger first, then images."""
-    findings = Findings(broken=list(_broken(folder)))
-    if findings.broken:
-        return findings
+    with reading_errors(folder.root):
+        findings = Findings(broken=list(_broken(folder)))
+        if not findings.broken:
+            _check(folder, findings)
+    return findings
+
+
+def _check(folder: JobFolder, findings: Findings) -> None:
+    """Check the ledger's journals, its rows and the images of a folder whose files all open."""
     for _, path in sorted(numbered(folder.journals, ".jsonl")):
         findings.damaged += [f"{path}, line {number}" for number in damaged_lines(path)]
     contents = consistently(folder, lambda: read_contents(folder))
@@ -106,7 +113,6 @@ def findings_in(folder: JobFolder) -> Findings:
         if not path.is_dir() and str(path.relative_to(folder.root)) not in names
     ]
     _trust(folder, findings)
-    return findings
 
 
 def _broken(folder: JobFolder) -> Iterator[Path]:
@@ -131,9 +137,10 @@ def _opens(folder: JobFolder, path: Path) -> bool:
             for _ in file.iter_batches():
                 pass
     except UnknownEvent:
-        return (
-            True  # not damage: `read_contents` refuses it, and says that a newer version wrote it
-        )
+        # No damage: `read_contents` refuses it, and says that a newer version wrote it.
+        return True
+    except PermissionError as error:  # no damage either, and nothing to repair
+        raise PermissionError(error.errno, "Permission denied", str(path)) from error
     except UNREADABLE:
         return False
     return is_as_sealed(folder, path)
@@ -176,6 +183,8 @@ def _check_image(
         return
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except PermissionError:  # who may not read it cannot say that it is damaged
+        raise
     except OSError:
         digest = ""
     if digest != row["file_sha256"]:

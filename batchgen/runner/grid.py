@@ -23,7 +23,7 @@ from batchgen.config.job_identity import of_point
 from batchgen.errors import ExitCode, FolderError
 from batchgen.ledger.seals import atomic_parquet
 from batchgen.runner.swept import column, retyped, rounded, shown
-from batchgen.storage.atomic import opening_errors
+from batchgen.storage.atomic import opening_errors, reading_errors
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
 SEVERITY = (
@@ -36,6 +36,8 @@ _TYPED = {b"batchgen:values": b"typed"}
 """Marks a sweep.parquet whose values have types; 0.1.0 wrote text."""
 
 _OWN = ("folder", "overrides", "settings")
+
+_ANEW = "Move it away: the next start of the grid lists its points anew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
     """
     refuse_job(root)
     path = root / GRID_FILE
-    known = {row["folder"]: row for row in known_points(root)}
+    before, is_typed = _known(root)
+    known = {row["folder"]: row for row in before}
     rows = {
         point.folder_name: {
             "folder": point.folder_name,
@@ -105,7 +108,7 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
         }
         for point in points
     }
-    if all(name in known for name in rows) and _is_typed(path):
+    if all(name in known for name in rows) and is_typed:
         return
     merged = {**known, **rows}
     names = [*_OWN]
@@ -123,23 +126,40 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
 def known_points(root: Path) -> list[dict[str, Any]]:
     """Return the rows of a grid's sweep.parquet, their values typed; none where there is no file.
 
+    Raises `FolderError` for a file that does not open.
+    """
+    return _known(root)[0]
+
+
+def _known(root: Path) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a sweep.parquet, and whether their values have types in the file.
+
     In a file of 0.1.0 every value is text, and a text may have Hydra's escapes in it.
     """
-    path = root / GRID_FILE
-    if not path.exists():
-        return []
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    if not _is_typed(path):
+    table = _listed(root)
+    if table is None:
+        return [], False
+    rows: list[dict[str, Any]] = table.to_pylist()
+    is_typed = (table.schema.metadata or {}).items() >= _TYPED.items()
+    if not is_typed:
         rows = [
             {name: value if name in _OWN else retyped(name, value) for name, value in row.items()}
             for row in rows
         ]
-    return rows
+    return rows, is_typed
 
 
-def _is_typed(path: Path) -> bool:
-    """Whether the values in a sweep.parquet have types of their own."""
-    return path.exists() and (pq.read_schema(path).metadata or {}).items() >= _TYPED.items()
+def _listed(root: Path) -> pa.Table | None:
+    """Return the sweep.parquet of a grid, None where there is none."""
+    path = root / GRID_FILE
+    try:
+        with reading_errors(root):
+            table = pq.read_table(path) if path.exists() else None
+    except (OSError, pa.ArrowException) as error:
+        raise FolderError(f"{path} does not open ({error}). {_ANEW}") from error
+    if table is not None and not {*_OWN} <= {*table.column_names}:
+        raise FolderError(f"{path} was not written by batchgen. {_ANEW}")
+    return table
 
 
 class Twins:
@@ -161,8 +181,6 @@ class Twins:
 def label_of(folder: Path) -> str | None:
     """Return the combination that a folder of a grid is, in one line; None for any other folder."""
     place = folder.resolve()
-    path = place.parent / GRID_FILE
-    if not path.is_file():
-        return None
-    points = pq.read_table(path, columns=["folder", "overrides"]).to_pylist()
+    table = _listed(place.parent)
+    points = [] if table is None else table.select(["folder", "overrides"]).to_pylist()
     return next((point["overrides"] for point in points if point["folder"] == place.name), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +87,11 @@ def original_in_job(folder: JobFolder, row_key: str, image_index: int = 0) -> Or
 
 def original_of_file(path: Path) -> Original:
     """Return an image by its file: from its job where it lies in one, else from the file alone."""
-    for root in path.resolve().parents:
+    resolved = Path(os.path.realpath(path))  # `resolve` raises for a link that leads to itself
+    for root in resolved.parents:
         folder = JobFolder(root)
         if folder.job_json.is_file():
-            name = str(path.resolve().relative_to(root))
+            name = str(resolved.relative_to(root))
             for row in find_rows(folder, "file_name", name):
                 return original_in_job(folder, row["row_key"], row["image_index"])
     return _original_alone(path)

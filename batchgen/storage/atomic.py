@@ -48,6 +48,24 @@ def opening_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading_errors(folder: Path) -> Iterator[None]:
+    """Turn an `OSError` on reading in a folder into a `FolderError` that says what cannot be read.
+
+    Not `FileNotFoundError`: a job at work takes files away, and who reads looks again.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else folder
+        raise FolderError(
+            f"{what} cannot be read: {error.strerror or error}. "
+            "Correct the permissions, or repair the file system."
+        ) from error
+
+
 def _cause(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         try:
@@ -66,7 +84,8 @@ def _cause(path: Path, error: OSError) -> str:
 
 def existing_parent(path: Path) -> Path:
     """Return the nearest folder above `path` that exists."""
-    for parent in (path, *path.resolve().parents):
+    # Not `resolve`, which raises for a link that leads to itself.
+    for parent in (path, *Path(os.path.realpath(path)).parents):
         if parent.is_dir():
             return parent
     return Path("/")

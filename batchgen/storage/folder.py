@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchgen.errors import FolderError
-from batchgen.storage.atomic import opening_errors, write_atomically
+from batchgen.storage.atomic import opening_errors, reading_errors, write_atomically
 
 GRID_FILE = "sweep.parquet"
 """What marks a folder as a grid of jobs."""
@@ -162,18 +164,20 @@ class JobFolder:
 
     def refuse_unless_job(self) -> None:
         """Raise `FolderError` if something else than a job, or nothing yet, is here."""
-        for path in (self.root, *self.root.parents):
-            if path.exists() and not path.is_dir():
-                raise FolderError(
-                    f"{path} is a file, and a folder is needed there. "
-                    "Choose another name= or output_root=."
-                )
-        if (self.root / GRID_FILE).exists():
+        with reading_errors(self.root):
+            for path in (self.root, *self.root.parents):
+                if path.exists() and not path.is_dir():
+                    raise FolderError(
+                        f"{path} is a file, and a folder is needed there. "
+                        "Choose another name= or output_root=."
+                    )
+            is_grid = (self.root / GRID_FILE).exists()
+            names = [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+        if is_grid:
             raise FolderError(
                 f"{self.root} is a grid of jobs ({GRID_FILE} is in it) and cannot become one job. "
                 "Choose another name=, or go on with the grid: batchgen run -m ..."
             )
-        names = [path.name for path in self.root.glob("*")] if self.root.is_dir() else []
         foreign = [name for name in names if not _SHARD.fullmatch(name)]
         if foreign and not self.is_job():
             raise FolderError(
@@ -183,7 +187,9 @@ class JobFolder:
 
     def shards(self) -> list[JobFolder]:
         """Return the shards of this job that are not merged into it yet, ordered by name."""
-        found = sorted(path for path in self.root.glob("shard-*") if _SHARD.fullmatch(path.name))
+        with reading_errors(self.root):
+            there = sorted(self.root.glob("shard-*"))
+        found = [path for path in there if _SHARD.fullmatch(path.name)]
         return [folder for folder in map(JobFolder, found) if folder.is_job()]
 
     def refuse_shards(self) -> None:
@@ -197,16 +203,18 @@ class JobFolder:
             )
 
     def is_job(self) -> bool:
-        """Whether a job has been started here."""
-        return self.hidden.is_dir() or self.job_json.is_file()
+        """Whether a job has been started here. Raises `FolderError` where that cannot be read."""
+        with reading_errors(self.root):
+            return self.hidden.is_dir() or self.job_json.is_file()
 
     def identity(self) -> dict[str, Any] | None:
         """Return what job.json says, None where there is none yet."""
         try:
-            content = json.loads(self.job_json.read_text(encoding="utf-8"))
+            with reading_errors(self.root):
+                content = json.loads(self.job_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise FolderError(
                 f"{self.job_json} cannot be read ({error}). Move it away to go on; the images are "
                 "then compared by their own metadata."
@@ -245,13 +253,29 @@ def no_job(root: Path) -> FolderError:
 def jobs_in(root: Path) -> list[JobFolder]:
     """Return the job that a folder is, with its shards, or the jobs below it, ordered by path.
 
-    Raises `FolderError` where there is none.
+    Raises `FolderError` where there is none, or the folder cannot be read.
     """
-    if (root / "job.json").is_file():
-        return [JobFolder(root), *JobFolder(root).shards()]
-    folders = [JobFolder(folder) for folder in sorted({p.parent for p in root.rglob("job.json")})]
+    with reading_errors(root):
+        if (root / "job.json").is_file():
+            return [JobFolder(root), *JobFolder(root).shards()]
+        # `os.walk` takes a folder that cannot be read for an empty one.
+        is_empty = not root.is_dir() or not any(root.iterdir())
+        folders = [] if is_empty else [JobFolder(place) for place in sorted(_job_folders(root))]
     if not folders and is_dangling(root):
         raise no_job(root)
     if not folders:
         raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
     return folders
+
+
+def _job_folders(root: Path) -> Iterator[Path]:
+    """Yield the folders with a job.json below a path; in a job only its shards are looked for.
+
+    A job's folder may be a link; no other link is followed.
+    """
+    for place, folders, files in os.walk(root):
+        if "job.json" in (*folders, *files):
+            yield Path(place)
+            folders[:] = [name for name in folders if _SHARD.fullmatch(name)]
+        linked = (Path(place) / name for name in folders)
+        yield from (path for path in linked if path.is_symlink() and (path / "job.json").is_file())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from batchgen.errors import FolderError
+from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -28,24 +30,26 @@ def refuse_other_folders(folder: JobFolder) -> None:
     a link: a folder that is one is refused, and so is a link in the place of a file that is not
     replaced as a whole.
     """
-    _refuse_dangling(folder.root)
-    _refuse_dangling(folder.images)
-    if folder.images.exists() and not folder.images.is_dir():
-        raise _refusal(folder.images, "a folder")
-    hidden = (folder.hidden, folder.journals, folder.parts, folder.seals, folder.removed)
-    for place in (*hidden, folder.report, *_entries(folder.images, are_folders=True)):
-        if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
-            raise _refusal(place, "a folder")
-    for path in (folder.lock, folder.log):
-        refuse_link_or_no_file(path)
+    with reading_errors(folder.root):
+        _refuse_dangling(folder.root)
+        _refuse_dangling(folder.images)
+        if folder.images.exists() and not folder.images.is_dir():
+            raise _refusal(folder.images, "a folder")
+        hidden = (folder.hidden, folder.journals, folder.parts, folder.seals, folder.removed)
+        for place in (*hidden, folder.report, *_entries(folder.images, are_folders=True)):
+            if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+                raise _refusal(place, "a folder")
+        for path in (folder.lock, folder.log):
+            refuse_link_or_no_file(path)
 
 
 def refuse_other_files(folder: JobFolder) -> None:
     """Raise `FolderError` for what is no file where a job has one; a link to a file is one."""
     named = (folder.job_json, folder.metadata, folder.failures, folder.card, folder.status_json)
-    listed = (p for place in (folder.parts, folder.journals, folder.seals) for p in _entries(place))
-    for path in (*named, *listed):
-        refuse_no_file(path)
+    with reading_errors(folder.root):
+        listed = [_entries(place) for place in (folder.parts, folder.journals, folder.seals)]
+        for path in chain(named, *listed):
+            refuse_no_file(path)
 
 
 def refuse_no_file(path: Path) -> None:

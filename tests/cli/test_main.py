@@ -332,3 +332,61 @@ def test_a_finished_job_answers_within_a_second() -> None:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert any(seconds() < 1.0 for _ in range(3))
+
+
+FOLDER_COMMANDS = ("status", "verify", "verify --repair", "report", "repro --row a")
+
+
+@pytest.mark.parametrize("name", [".batchgen", "images", "images/00000", "metadata.parquet"])
+@pytest.mark.usefixtures("workplace", "plain_rights")
+def test_what_may_not_be_read_is_named_by_every_command(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no damage: nothing is repaired, made again, or shown as a traceback."""
+    main(RUN)
+    (Path("t.csv")).write_text("id,prompt\na,a cat\nb,a dog\nc,a bird\nd,a fish\n")
+    place = Path("outputs/t") / name
+    place.chmod(0)
+    capsys.readouterr()
+    commands = [[*command.split(), "outputs/t"] for command in FOLDER_COMMANDS]
+    commands += [["run", *RUN[1:]], ["plan", *RUN[1:]], ["status", "outputs"]]
+    if name == "images/00000":  # a report shows an empty frame, and repro the pixels it made
+        commands = [one for one in commands if one[0] not in ("report", "repro")]
+    for command in commands:
+        main(command)
+        out, error = capsys.readouterr()
+        assert f"outputs/t/{name}" in out + error
+        assert "cannot be read: Permission denied" in out + error
+        assert "Traceback" not in error
+    place.chmod(0o755)
+    assert main(("verify", "outputs/t")) == 0
+
+
+@pytest.mark.usefixtures("workplace", "plain_rights")
+def test_an_output_root_that_may_not_be_read_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody knows what is in it, so nothing is started there."""
+    Path("private").mkdir()
+    Path("private").chmod(0)
+    grid = ("run", "-m", *RUN[1:], "output_root=private", "sampling.steps=1,2")
+    folders = [("verify", "private/t"), ("report", "private/t"), ("merge", "private/t")]
+    for command in [(*RUN, "output_root=private"), grid, ("status", "private"), *folders]:
+        assert main(command) == 2
+        assert "cannot be read: Permission denied" in capsys.readouterr().err
+    Path("private").chmod(0o755)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_link_that_leads_to_itself_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's own `resolve` raises `RuntimeError` for it."""
+    Path("loop").symlink_to("loop")
+    for command in [
+        (*RUN, "output_root=loop"),
+        ("repro", "loop/images/00000/000000000-0.png"),
+        ("status", "loop"),
+    ]:
+        assert main(command) == 2
+        assert "loop" in capsys.readouterr().err
+    assert main(("doctor", "model=fake", "output_root=loop")) == 2
+    assert "loop is a link to 'loop', and nothing is there" in capsys.readouterr().out

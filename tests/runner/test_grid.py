@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,7 +13,7 @@ from batchgen.config.job import JobConfig
 from batchgen.config.models import DemoModel, FakeModel
 from batchgen.config.sampling import SamplingConfig
 from batchgen.errors import ExitCode, FolderError
-from batchgen.runner.grid import Point, record_points, worst
+from batchgen.runner.grid import Point, label_of, record_points, worst
 from batchgen.storage.folder import GRID_FILE, JobFolder
 
 
@@ -135,3 +136,21 @@ def test_a_folder_that_is_a_job_cannot_become_a_grid(tmp_path: Path) -> None:
 def test_a_grid_ends_with_the_most_severe_code_of_its_points(codes: list[int], code: int) -> None:
     """2, 4, 75, 3, 0; a bug outdoes all."""
     assert worst([ExitCode(one) for one in codes]) == code
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 torn", None])
+def test_a_list_of_points_that_does_not_open_is_named(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """A torn file, or a Parquet file of something else, is a sentence with a way out."""
+    root = tmp_path / "grid"
+    root.mkdir()
+    path = root / GRID_FILE
+    if content is None:
+        pq.write_table(pa.table({"prompt": ["a cat"]}), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(FolderError, match=rf"{GRID_FILE} .*Move it away"):
+        record_points(root, [point(tmp_path)])
+    with pytest.raises(FolderError, match=rf"{GRID_FILE} .*Move it away"):
+        label_of(root / "x")

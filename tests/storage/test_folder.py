@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batchgen.errors import FolderError
-from batchgen.storage.folder import FORMAT, GRID_FILE, JobFolder
+from batchgen.storage.folder import FORMAT, GRID_FILE, JobFolder, jobs_in
 
 
 def test_image_names_are_digits_ten_thousand_a_folder(folder: JobFolder) -> None:
@@ -120,3 +120,29 @@ def test_a_newer_form_of_job_json_is_refused_by_its_number(tmp_path: Path) -> No
     folder.write_json(folder.job_json, {"identity": {}, "format": FORMAT + 1})
     with pytest.raises(FolderError, match=rf"format {FORMAT + 1}, .* a newer one wrote it"):
         folder.identity()
+
+
+def make_job(root: Path) -> Path:
+    """Make the least that is a job."""
+    root.mkdir(parents=True)
+    (root / "job.json").write_text("{}")
+    return root
+
+
+def test_jobs_are_found_at_any_depth_and_behind_links(tmp_path: Path) -> None:
+    """A job may lie on another disk, with a link to it among the outputs."""
+    outputs = tmp_path / "outputs"
+    jobs = [make_job(outputs / "a"), make_job(outputs / "grid" / "0123")]
+    linked = outputs / "linked"
+    linked.symlink_to(make_job(tmp_path / "disk" / "job"))
+    (outputs / "loop").symlink_to(outputs)
+    assert [job.root for job in jobs_in(outputs)] == [*jobs, linked]
+
+
+def test_what_lies_in_a_job_is_no_job_but_for_its_shards(tmp_path: Path) -> None:
+    """What a merge or a repair took out is kept below it; a large job is not searched through."""
+    job = make_job(tmp_path / "job")
+    make_job(job / ".batchgen" / "merged" / "shard-00-of-02-a1b2c3")
+    shard = make_job(job / "shard-01-of-02")
+    assert [one.root for one in jobs_in(tmp_path)] == [job, shard]
+    assert [one.root for one in jobs_in(job)] == [job, shard]
