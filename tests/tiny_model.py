@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from batchgen.model import model_files, shapes
+from batchgen.model import model_files, shapes, vocabulary
 from batchgen.model.single_file import PREFIXES, original_name
 
 TEXT: dict[str, Any] = {
@@ -66,7 +66,7 @@ def write_model(
         for name in names:
             (folder / component / name).write_text("{}")
         if component.startswith("tokenizer"):
-            tokens = {f"token{number}": number for number in range(model_files.BYTE_TOKENS)}
+            tokens = {f"token{number}": number for number in range(vocabulary.BYTE_TOKENS)}
             (folder / component / "vocab.json").write_text(json.dumps(tokens))
             (folder / component / "merges.txt").write_text("#version: 0.2\n")
     write_scheduler(folder)

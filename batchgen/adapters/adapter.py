@@ -14,6 +14,7 @@ from batchgen.config.models import AdapterConfig, FakeModel, ModelConfig
 from batchgen.config.paths import absence, expanded
 from batchgen.errors import ModelError
 from batchgen.model import weights
+from batchgen.model.model_file import file_errors
 from batchgen.model.model_files import ModelFiles
 from batchgen.storage.hashes import hashes
 
@@ -40,8 +41,13 @@ def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
 
     Raises `ModelError` for one that is not here.
     """
-    files = [_located(name, config) for name, config in configs.items()]
-    digests = hashes(files, weights.stamps_file())
+    if not configs:
+        return {}
+    files, digests = [], []
+    for name, config in configs.items():
+        with file_errors(Path(config.path or "")):
+            files.append(_located(name, config))
+            digests += hashes(files[-1:], weights.stamps_file())
     return {
         name: Adapter(name, file, digest[:_DIGITS])
         for name, file, digest in zip(configs, files, digests, strict=True)

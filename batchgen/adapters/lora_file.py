@@ -104,7 +104,10 @@ class LoraFile:
         end = max((end for end in _ENDS if name.endswith(end)), key=len, default="")
         if not end:
             raise self._refusal(f"tensor {name} has no such name")
-        self._parts.setdefault(name.removesuffix(end), {})[_ENDS[end]] = name
+        parts, kind = self._parts.setdefault(name.removesuffix(end), {}), _ENDS[end]
+        if kind in parts:
+            raise self._refusal(f"tensors {parts[kind]} and {name} are for the same")
+        parts[kind] = name
 
     def _refusal(self, reason: str) -> ModelError:
         return ModelError(f"{self.path} is no LoRA that batchgen knows: {reason}.")
@@ -120,16 +123,18 @@ class LoraFile:
             for module in modules
             for spelt in spellings(component, module, modules)
         }
-        layers = []
+        layers: dict[tuple[str, str], Layer] = {}
         for stem, parts in self._parts.items():
+            down, up, alpha_tensor = parts["down"], parts["up"], parts.get("alpha")
             if stem not in places:
-                raise self._misfit(f"tensor {parts['down']} is for a layer it does not have")
-            component, module = places[stem]
+                raise self._misfit(f"tensor {down} is for a layer it does not have")
+            place = component, module = places[stem]
+            if place in layers:
+                raise self._refusal(f"tensors {layers[place].down} and {down} are for the same")
             rank = self._rank(parts, shapes[component][module])
             alpha = self._alpha(component, module, rank)
-            down, up, alpha_tensor = parts["down"], parts["up"], parts.get("alpha")
-            layers.append(Layer(component, module, down, up, alpha_tensor, alpha, rank))
-        return layers
+            layers[place] = Layer(component, module, down, up, alpha_tensor, alpha, rank)
+        return [*layers.values()]
 
     def _rank(self, parts: dict[str, str], shape: tuple[int, ...]) -> int:
         """Return the rank of a layer whose tensors fit a weight of this shape."""
@@ -140,6 +145,9 @@ class LoraFile:
             found = self._shapes[parts[part]]
             if found != fitting or not rank:
                 raise self._misfit(f"tensor {parts[part]} is {found}, and {fitting} would fit")
+        if "alpha" in parts and math.prod(self._shapes[parts["alpha"]]) != 1:
+            found = self._shapes[parts["alpha"]]
+            raise self._refusal(f"tensor {parts['alpha']} is {found}, not a number")
         return rank
 
     def _misfit(self, reason: str) -> ModelError:
@@ -159,17 +167,18 @@ class LoraFile:
         }
         if settings.get("use_dora"):
             raise ModelError(f"{self.path} is a DoRA; MindOne applies plain LoRAs only.")
-        alpha = float(settings.get("lora_alpha", rank))
-        for pattern, special in settings.get("alpha_pattern", {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = float(special)
-                break
+        try:
+            specials = settings.get("alpha_pattern", {}).items()
+            fitting = (own for text, own in specials if re.match(rf"(.*\.)?({text})$", module))
+            alpha = float(next(fitting, settings.get("lora_alpha", rank)))
+        except (AttributeError, TypeError, ValueError, re.error) as error:
+            raise self._refusal(f"the alphas in its {_METADATA} are none ({error})") from error
         return alpha * math.sqrt(rank) if settings.get("use_rslora") else alpha
 
     def _settings(self) -> dict[str, Any]:
         try:
             settings = json.loads(self._metadata[_METADATA])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._refusal(f"its {_METADATA} is no JSON") from error
         if not isinstance(settings, dict):
             raise self._refusal(f"its {_METADATA} is no JSON object")

@@ -20,7 +20,7 @@ from batchgen.errors import ModelError
 from batchgen.hub.hubs import RemoteFile, bytes_here
 from batchgen.hub.wanted import Wanted, has_files, is_left_alone, wanted_adapter, wanted_model
 from batchgen.model import weights
-from batchgen.model.tensors import missing
+from batchgen.model.model_file import missing
 from batchgen.storage.atomic import existing_parent, write_atomically
 from batchgen.storage.hashes import hashes
 

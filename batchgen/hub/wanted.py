@@ -18,8 +18,8 @@ from batchgen.config.paths import expanded
 from batchgen.errors import ModelError
 from batchgen.hub.hubs import Hub, HuggingFace, Mirror, ModelScope, RemoteFile
 from batchgen.model import weights
+from batchgen.model.model_file import AGAIN
 from batchgen.model.model_files import WEIGHTS
-from batchgen.model.tensors import AGAIN
 
 HUBS = ("modelscope", "hf")
 

@@ -6,15 +6,15 @@ safetensors are loaded: a pickle runs code when it is opened.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchgen.errors import ModelError
-from batchgen.model import noise_schedule, shapes, single_file
-from batchgen.model.tensors import AGAIN, DTYPES, Stored, missing, refuse_pointer, stored
+from batchgen.model import noise_schedule, shapes, single_file, vocabulary
+from batchgen.model.model_file import AGAIN, file_errors, missing, parsed, refuse_pointer
+from batchgen.model.tensors import DTYPES, Stored, stored
 
 PIPELINE = "StableDiffusionXLPipeline"
 
@@ -35,10 +35,6 @@ OTHERS = {
 
 OPTIONAL = ("special_tokens_map.json", "added_tokens.json")
 """What a tokenizer reads besides, where it is there; both may change what a text's tokens are."""
-
-BYTE_TOKENS = 514
-"""Tokens of a vocabulary that has learned no word: each byte, within a word and at its end, and
-the two marks."""
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
@@ -70,18 +66,27 @@ class ModelFiles:
         """
         for file in self.loaded():
             if file.suffix == ".json":
-                _parsed(file)
+                parsed(file)
             else:
                 refuse_pointer(file)
         self._refuse_other_schedule()
         for component in WEIGHTS:
             self.tensors(component)
         for number in ("", "_2"):
-            self._refuse_other_vocabulary(f"tokenizer{number}", f"text_encoder{number}")
+            encoder = f"text_encoder{number}"
+            n_tokens = parsed(self._config(encoder)).get("vocab_size", 0)
+            vocabulary.refuse_other(self.folder / f"tokenizer{number}", encoder, n_tokens)
 
     def loaded(self) -> list[Path]:
-        """Every file that a load reads and that shapes its images; looks for no more."""
-        index = _parsed(self.folder / "model_index.json")
+        """Every file that a load reads and that shapes its images; looks for no more.
+
+        Raises `ModelError` for a folder that lacks one, or cannot be read.
+        """
+        with file_errors(self.folder):
+            return self._loaded()
+
+    def _loaded(self) -> list[Path]:
+        index = parsed(self.folder / "model_index.json")
         if index.get("_class_name") != PIPELINE:
             raise ModelError(
                 f"{self.folder} holds a {index.get('_class_name')}; batchgen runs {PIPELINE} only."
@@ -102,7 +107,7 @@ class ModelFiles:
     def schedule(self) -> noise_schedule.NoiseSchedule:
         """What the scheduler's config and the marks of a single file say."""
         keys = stored(self.single) if self.single is not None else ()
-        return noise_schedule.read(_parsed(self.folder / noise_schedule.FILE), keys)
+        return noise_schedule.read(parsed(self.folder / noise_schedule.FILE), keys)
 
     def tensors(self, component: str) -> dict[str, Stored]:
         """Where each tensor of a component is, by diffusers' name for it.
@@ -111,7 +116,7 @@ class ModelFiles:
         """
         there = self._stored(component)
         place, config_file = self.single or self.folder / component, self._config(component)
-        config = _parsed(config_file)
+        config = parsed(config_file)
         try:
             found, wrong = self._matched(component, config, there)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -151,34 +156,9 @@ class ModelFiles:
             )
         ]
 
-    def _refuse_other_vocabulary(self, tokenizer: str, encoder: str) -> None:
-        """A vocabulary is complete if each merge gives a token of it, and the encoder has all."""
-        place = self.folder / tokenizer
-        tokens = _parsed(place / "vocab.json")
-        lines = (place / "merges.txt").read_text("utf-8").splitlines()
-        merges = [line for line in lines if line and not line.startswith("#version")]
-        size = _parsed(self._config(encoder)).get("vocab_size", 0)
-        unknown = next((line for line in merges if line.replace(" ", "", 1) not in tokens), None)
-        if (
-            unknown is not None
-            or len(tokens) < BYTE_TOKENS
-            or (len(tokens) > BYTE_TOKENS and not merges)
-        ):
-            raise ModelError(
-                f"{place} is not a complete tokenizer: vocab.json has {len(tokens):,} tokens, "
-                f"merges.txt {len(merges):,} lines, and they do not belong together. {AGAIN}"
-            )
-        if max(tokens.values()) >= size:
-            raise ModelError(
-                f"{place / 'vocab.json'} numbers its tokens up to {max(tokens.values()):,}, and "
-                f"{encoder} has {size:,}. They do not belong together; take both from one model."
-            )
-
     def _refuse_other_schedule(self) -> None:
         scheduler, index = self.folder / noise_schedule.FILE, self.folder / "model_index.json"
-        noise_schedule.refuse_unknown(
-            scheduler, _parsed(scheduler), _parsed(index).get("scheduler")
-        )
+        noise_schedule.refuse_unknown(scheduler, parsed(scheduler), parsed(index).get("scheduler"))
         if self.single is not None:
             predicted = self.schedule().prediction_type
             noise_schedule.refuse_marks(self.single, stored(self.single), scheduler, predicted)
@@ -237,7 +217,7 @@ def _weight_files(component: Path, stem: str, dotted: str) -> list[Path]:
         return [single]
     index = component / f"{stem}.safetensors.index{dotted}.json"
     if index.is_file():
-        shards = _parsed(index).get("weight_map")
+        shards = parsed(index).get("weight_map")
         if not isinstance(shards, dict):
             raise ModelError(f"{index} names no shards: it has no weight_map. {AGAIN}")
         bad = next((name for name in shards.values() if not _is_shard(name)), "")
@@ -275,19 +255,6 @@ def _is_shard(name: object) -> bool:
     """Whether a weight_map may name this: tensors in the folder of the index."""
     is_tensors = isinstance(name, str) and name.endswith(".safetensors")
     return is_tensors and Path(str(name)).name == name
-
-
-def _parsed(file: Path) -> dict[str, Any]:
-    refuse_pointer(file)
-    try:
-        value = json.loads(file.read_bytes())
-    except OSError as error:
-        raise missing(file) from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is no JSON: {error}. {AGAIN}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{file} holds no JSON object. {AGAIN}")
-    return value
 
 
 def _listed(items: list[str]) -> str:

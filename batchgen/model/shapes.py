@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from batchgen.model.unet_depths import depths_down, depths_up, per_block
+from batchgen.model.unet_depths import depths_down, depths_up, per_block, refuse_layers
 
 Tensors = Iterator[tuple[str, tuple[int, ...]]]
 """Names of tensors with their shapes, in no order that means anything."""
@@ -208,6 +208,7 @@ def _transformer(name: str, size: int, depth: int, config: Mapping[str, Any]) ->
 def _vae(config: Mapping[str, Any]) -> Tensors:
     sizes, n_latent = config["block_out_channels"], config["latent_channels"]
     n_layers = config["layers_per_block"]
+    refuse_layers("layers_per_block", n_layers)
     _refuse_other_blocks(config, {"DownEncoderBlock2D"}, {"UpDecoderBlock2D"})
     yield from _conv("encoder.conv_in", sizes[0], config["in_channels"])
     yield from _vae_blocks("encoder.down_blocks", "downsamplers", sizes, n_layers)
@@ -241,14 +242,9 @@ def _vae_ends(half: str, middle: int, outer: int, n_out: int, config: Mapping[st
 
 def _text_encoder(config: Mapping[str, Any], *, is_projected: bool) -> Tensors:
     size, inner = config["hidden_size"], config["intermediate_size"]
-    yield "text_model.embeddings.token_embedding.weight", (config["vocab_size"], size)
-    yield (
-        "text_model.embeddings.position_embedding.weight",
-        (
-            config.get("max_position_embeddings", 77),
-            size,
-        ),
-    )
+    embeddings, n_places = "text_model.embeddings", config["max_position_embeddings"]
+    yield f"{embeddings}.token_embedding.weight", (config["vocab_size"], size)
+    yield f"{embeddings}.position_embedding.weight", (n_places, size)
     for i in range(config["num_hidden_layers"]):
         layer = f"text_model.encoder.layers.{i}"
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):

@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchgen.errors import ModelError
-
-LFS = b"version https://git-lfs"
-
-AGAIN = "Fetch it again with `batchgen download` and the settings of this job."
+from batchgen.model.model_file import AGAIN, refuse_pointer
 
 DTYPES = ("F16", "F32")
 """What numpy, and so mindone, can read; safetensors has no bfloat16 without PyTorch."""
@@ -61,27 +58,6 @@ def stored(file: Path) -> dict[str, Stored]:
             for key in opened.keys():  # noqa: SIM118 (it is no dict)
                 tensor = opened.get_slice(key)
                 found[key] = Stored(file, key, tuple(tensor.get_shape()), tensor.get_dtype())
-    except FileNotFoundError as error:
-        raise missing(file) from error
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} is cut off or damaged: {error}. {AGAIN}") from error
     return found
-
-
-def refuse_pointer(file: Path) -> None:
-    """Raise `ModelError` if git-lfs left a text in place of a file."""
-    try:
-        with file.open("rb") as stream:
-            is_pointer = stream.read(len(LFS)) == LFS
-    except OSError as error:
-        raise missing(file) from error
-    if is_pointer:
-        raise ModelError(
-            f"{file} is a pointer of git-lfs, not the file itself. Run `git lfs pull` in its "
-            "folder, or fetch the model with `batchgen download` and the settings of this job."
-        )
-
-
-def missing(path: Path) -> ModelError:
-    """The error for a part of a model that is not there."""
-    return ModelError(f"{path} is missing; the model is incomplete. {AGAIN}")

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+MOST_LAYERS = 100
+"""Layers of a block; SDXL's have two or three."""
+
 
 def per_block(config: Mapping[str, Any], key: str) -> list[int]:
     """A setting that may be one number for all blocks, or one for each."""
@@ -16,7 +19,15 @@ def per_block(config: Mapping[str, Any], key: str) -> list[int]:
     numbers = [value] * n_blocks if isinstance(value, int) else list(value)
     if len(numbers) != n_blocks or not all(isinstance(n, int) for n in numbers):
         raise ValueError(f"{key}={value} is not one number for each of {n_blocks} blocks")
+    for number in numbers:
+        refuse_layers(key, number)
     return numbers
+
+
+def refuse_layers(key: str, number: int) -> None:
+    """Raise `ValueError` for a number of layers that no block has: it would fill the memory."""
+    if number not in range(1, MOST_LAYERS + 1):
+        raise ValueError(f"{key}={number} is not from 1 to {MOST_LAYERS}")
 
 
 def depths_down(config: Mapping[str, Any]) -> list[list[int]]:

@@ -15,8 +15,8 @@ from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, Dtype, FakeModel, ModelConfig, SdxlModel
 from batchgen.config.paths import absence, expanded
 from batchgen.errors import ModelError, ModelMissing
+from batchgen.model.model_file import AGAIN, file_errors
 from batchgen.model.model_files import ModelFiles, check
-from batchgen.model.tensors import AGAIN
 from batchgen.storage.hashes import hashes
 
 __all__ = [
@@ -99,7 +99,8 @@ def _revision(model: ModelConfig) -> str:
         "single" if path == files.single else path.relative_to(files.folder).as_posix(): path
         for path in files.loaded()
     }
-    contents = dict(zip(paths, hashes(list(paths.values()), stamps_file()), strict=True))
+    with file_errors(files.folder):
+        contents = dict(zip(paths, hashes(list(paths.values()), stamps_file()), strict=True))
     _refuse_changed(files.folder, contents)
     digest = hashlib.sha256()
     for name, content in sorted(contents.items()):
@@ -151,11 +152,15 @@ def find(model: ModelConfig) -> ModelFiles:
     if model.path is None:
         return _cached(model)
     path = expanded(model.path)
-    if path.is_symlink() and not path.exists():
-        raise ModelError(f"model.path={model.path} {absence(path)}. Correct the link or the path.")
-    if path.is_file():
-        return _beside(path, model)
-    if not (path / "model_index.json").is_file():
+    with file_errors(path):
+        if path.is_symlink() and not path.exists():
+            raise ModelError(
+                f"model.path={model.path} {absence(path)}. Correct the link or the path."
+            )
+        if path.is_file():
+            return _beside(path, model)
+        has_index = (path / "model_index.json").is_file()
+    if not has_index:
         raise ModelError(
             f"model.path={model.path} is not a model: it has no model_index.json. Name the folder "
             "that holds model_index.json, unet/, vae/ and the rest, or one .safetensors file."

@@ -129,3 +129,43 @@ def test_an_adapter_can_change_linear_layers_and_convolutions() -> None:
     assert layers_of(weights) == {
         "to_q": (4, 4), "conv": (4, 4, 3, 3), "time_embedding.linear_1": (8, 4),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"unet.lora_alpha": "big"},
+        {"unet.lora_alpha": None},
+        {"unet.alpha_pattern": [1]},
+        {"unet.alpha_pattern": {"(": 1}},
+        {"unet.alpha_pattern": {".*": "x"}},
+    ],
+)
+def test_alphas_that_are_none_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """What other tools write into the header is not believed to be PEFT's."""
+    metadata = {"lora_adapter_metadata": json.dumps(settings)}
+    file = write_lora(tmp_path / "a.safetensors", metadata=metadata)
+    with pytest.raises(ModelError, match="the alphas in its lora_adapter_metadata are none"):
+        LoraFile(file).layers(LAYERS)
+
+
+def test_an_alpha_of_several_numbers_is_refused(tmp_path: Path) -> None:
+    """It would fail row by row, when the first image that names the adapter is made."""
+    file = written(tmp_path, **{f"{TO_Q}.alpha": np.ones(2, np.float32)})
+    with pytest.raises(ModelError, match=r"alpha is \(2,\), not a number"):
+        LoraFile(file).layers(LAYERS)
+
+
+@pytest.mark.parametrize("end", ["lora_down", "lora.down"])
+def test_two_names_for_one_tensor_are_refused(tmp_path: Path, end: str) -> None:
+    """Of two parts only one could be applied, and which one would be chance."""
+    file = written(tmp_path, **{f"{TO_Q}.{end}.weight": np.ones((2, 8), np.float32)})
+    with pytest.raises(ModelError, match=r"tensors .* and .* are for the same"):
+        LoraFile(file)
+
+
+def test_one_layer_under_two_spellings_is_refused(tmp_path: Path) -> None:
+    """As where the files of two tools were merged."""
+    file = written(tmp_path, **tensors({"unet": {"conv_in": LAYERS["unet"]["conv_in"]}}, kohya))
+    with pytest.raises(ModelError, match=r"tensors .* and .* are for the same"):
+        LoraFile(file).layers(LAYERS)

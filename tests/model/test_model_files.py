@@ -154,14 +154,16 @@ def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) 
         ("vocab.json", "{}", "not a complete tokenizer: vocab.json has 0 tokens"),
         ("merges.txt", "#version: 0.2\nr e\n", "merges.txt 1 lines"),
         ("vocab.json", json.dumps({f"t{n}": n for n in range(600)}), "600 tokens"),
+        ("vocab.json", '{"a": "b"}', r"vocab\.json does not number its tokens"),
+        ("merges.txt", "#version: 0.2\né e\n", r"merges\.txt is no text in UTF-8"),
     ],
 )
 def test_a_tokenizer_that_is_not_whole_is_refused(
     tmp_path: Path, name: str, content: str, fault: str
 ) -> None:
-    """Empty, with merges that make no token, or without the merges of its words."""
+    """Empty, damaged, with merges that make no token, or without the merges of its words."""
     folder = write_model(tmp_path / "model")
-    (folder / "tokenizer_2" / name).write_text(content)
+    (folder / "tokenizer_2" / name).write_text(content, encoding="latin-1")
     with pytest.raises(ModelError, match=fault):
         ModelFiles(folder, "fp16").check()
 
@@ -182,3 +184,26 @@ def test_what_changes_tokens_is_part_of_a_model(tmp_path: Path) -> None:
     (folder / "tokenizer" / "special_tokens_map.json").write_text("{}")
     added = set(ModelFiles(folder, "fp16").loaded()) - set(before)
     assert added == {folder / "tokenizer" / "special_tokens_map.json"}
+
+
+@pytest.mark.parametrize("component", ["unet", "vae"])
+def test_a_number_of_layers_that_would_fill_the_memory_is_refused(
+    files: ModelFiles, component: str
+) -> None:
+    """A config that was made up must not take the machine down before it is refused."""
+    path = files.folder / component / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "layers_per_block": 10**6}))
+    with pytest.raises(ModelError, match="layers_per_block=1000000 is not from 1 to 100"):
+        files.check()
+
+
+@pytest.mark.parametrize("name", ["", "unet", "unet/config.json", "tokenizer", "scheduler"])
+@pytest.mark.usefixtures("plain_rights")
+def test_what_may_not_be_read_is_not_called_missing(files: ModelFiles, name: str) -> None:
+    """To fetch it again would not help."""
+    place = files.folder / name
+    place.chmod(0)
+    with pytest.raises(ModelError, match="cannot be read: Permission denied"):
+        files.check()
+    place.chmod(0o755)
