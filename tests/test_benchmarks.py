@@ -18,3 +18,10 @@ def test_a_large_table_is_planned_and_resumed() -> None:
         check=True,
     )
     assert "first batch: row 1900" in done.stdout
+
+
+def test_shards_are_merged() -> None:
+    """All of them."""
+    command = [sys.executable, str(BENCHMARKS / "merge.py"), "--images", "200", "--shards", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("200 images of 3 shards: ")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchgen.config.counts import counted
@@ -15,9 +17,10 @@ from batchgen.ledger.contents import Contents, consistently, numbered, read_cont
 from batchgen.ledger.events import UnknownEvent
 from batchgen.ledger.journal import damaged_lines
 from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
-from batchgen.ledger.reader import live_tables
+from batchgen.ledger.reader import keys_of, live_tables
 from batchgen.ledger.records import Key, Record, key_of
 from batchgen.ledger.seals import is_as_sealed
+from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.hashes import sha256
@@ -107,11 +110,7 @@ def _check(folder: JobFolder, findings: Findings) -> None:
         findings.damaged += [f"{path}, line {number}" for number in damaged_lines(path)]
     contents = consistently(folder, lambda: read_contents(folder))
     names = _check_rows(folder, contents, findings)
-    findings.orphans = [
-        path
-        for path in sorted(folder.images.glob("**/*"))
-        if not path.is_dir() and str(path.relative_to(folder.root)) not in names
-    ]
+    findings.orphans = list(_orphans(folder, names))
     _trust(folder, findings)
 
 
@@ -146,29 +145,58 @@ def _opens(folder: JobFolder, path: Path) -> bool:
     return is_as_sealed(folder, path)
 
 
-def _check_rows(folder: JobFolder, contents: Contents, findings: Findings) -> set[str]:
-    """Check the image of every row, and return the names of all."""
+def _check_rows(folder: JobFolder, contents: Contents, findings: Findings) -> Hashes:
+    """Check the image of every row, and return the hashes of all their names, sorted."""
+    doubled = _doubled(contents)
     hashes: dict[Key, str] = {}
-    names: set[str] = set()
+    names = [np.zeros(0, dtype=np.uint64)]
     repeated: Counter[Path] = Counter()
     twice: dict[Path, list[Key]] = {}
     wanted: dict[str, str] = {}
     for source, table in live_tables(contents, _COLUMNS):
-        for row in table.to_pylist():
+        is_double = np.isin(keys_of(table), doubled)
+        for row, may_repeat in zip(table.to_pylist(), is_double, strict=True):
             key = key_of(row)
-            if key in hashes:
+            if may_repeat and key in hashes:
                 repeated[source.path] += hashes[key] == row["file_sha256"]
                 twice.setdefault(source.path, []).append(key)
                 continue
-            hashes[key] = row["file_sha256"]
-            names.add(row["file_name"])
+            if may_repeat:
+                hashes[key] = row["file_sha256"]
+            findings.n_images += 1
             _check_image(folder, row, findings, wanted)
+        names.append(text_hashes(table["file_name"]))
     n_rows = {source.path: source.n_rows for source in contents.sources}
     findings.copies = [path for path, n in repeated.items() if n == n_rows[path]]
     findings.twice = [key for path in twice if path not in findings.copies for key in twice[path]]
-    findings.n_images = len(hashes)
-    findings.elsewhere = dict(_elsewhere(folder, names, wanted))
-    return names
+    known = np.unique(np.concatenate(names))
+    findings.elsewhere = dict(_elsewhere(folder, known, wanted))
+    return known
+
+
+def _doubled(contents: Contents) -> Hashes:
+    """Return the keys that more than one row has."""
+    tables = live_tables(contents, ["row_key", "image_index"])
+    parts = [np.zeros(0, dtype=np.uint64), *(keys_of(table) for _, table in tables)]
+    keys, counts = np.unique(np.concatenate(parts), return_counts=True)
+    doubled: Hashes = keys[counts > 1]
+    return doubled
+
+
+def _orphans(folder: JobFolder, names: Hashes) -> Iterator[Path]:
+    """Yield what is under images/ and has no row, a folder at a time."""
+    for place in (folder.images, *sorted(folder.images.glob("**/*/"))):
+        if place.is_symlink() and place != folder.images:
+            continue  # what lies behind it is not the job's
+        paths = sorted(path for path in place.glob("*") if not path.is_dir())
+        is_known = _are_known([str(path.relative_to(folder.root)) for path in paths], names)
+        yield from (path for path, known in zip(paths, is_known, strict=True) if not known)
+
+
+def _are_known(paths: list[str], names: Hashes) -> list[bool]:
+    texts = [path.encode("utf-8", "backslashreplace").decode() for path in paths]
+    known: list[bool] = np.isin(text_hashes(pa.array(texts, pa.string())), names).tolist()
+    return known
 
 
 def _check_image(
@@ -192,13 +220,15 @@ def _check_image(
 
 
 def _elsewhere(
-    folder: JobFolder, names: set[str], wanted: dict[str, str]
+    folder: JobFolder, names: Hashes, wanted: dict[str, str]
 ) -> Iterator[tuple[str, Path]]:
     """Yield missing images whose bytes are in a file that has no row."""
     by_hash = {digest: name for name, digest in wanted.items()}
     for path in sorted(folder.root.glob("**/*")) if by_hash else ():
         is_ours = folder.hidden in path.parents or folder.report in path.parents
-        if is_ours or not path.is_file() or str(path.relative_to(folder.root)) in names:
+        if is_ours or not path.is_file():
+            continue
+        if _are_known([str(path.relative_to(folder.root))], names)[0]:
             continue
         name = by_hash.pop(sha256(path), None)
         if name is not None:
