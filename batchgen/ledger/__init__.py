@@ -8,6 +8,7 @@ journal       one checksummed line per event
 notes         what a sealed file records about itself
 sources       a journal that was read, a part or metadata.parquet
 contents      journals, parts and metadata.parquet, as they are at one moment
+withdrawals   what files withdraw from those before them
 reader        what is committed, file by file, as one table, or in order in bounded memory
 image_names   the files in images/, compared with what is committed
 finished      the set of what is done, as arrays

@@ -21,7 +21,6 @@ from batchgen.ledger import events
 from batchgen.ledger.events import MisshapenEvent, UnknownEvent
 from batchgen.ledger.journal import read_events
 from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
-from batchgen.ledger.records import Key
 from batchgen.ledger.sources import Source, Unsealed
 from batchgen.ledger.state import LedgerState
 from batchgen.storage.atomic import reading_errors
@@ -49,11 +48,6 @@ class Contents:
     def journals(self) -> list[Source]:
         """The sources that are not sealed."""
         return [source for source in self.sources if source.unsealed is not None]
-
-    def voids_after(self, sequence: int) -> list[Key]:
-        """Return what the sources after a number withdraw from those up to it."""
-        later = (source for source in self.sources if source.sequence > sequence)
-        return [key for source in later for key in source.voids]
 
 
 def refuse_no_job(folder: JobFolder) -> None:

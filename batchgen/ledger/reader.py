@@ -22,7 +22,7 @@ from batchgen.ledger.contents import Contents, consistently, read_contents, refu
 from batchgen.ledger.records import as_type
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.sources import Source, row_groups
-from batchgen.plan.backlog import hashed_keys
+from batchgen.ledger.withdrawals import Withdrawals
 from batchgen.plan.fingerprint import Hashes, image_keys, text_hashes
 from batchgen.storage.folder import JobFolder
 
@@ -49,18 +49,17 @@ def live_tables(
         contents: What the folder holds.
         columns: Those to read, row key and image index among them; all where they are not given.
     """
+    withdrawals = Withdrawals.of(contents)
     for source in contents.sources:
-        withdrawn = _withdrawn_after(contents, source.sequence)
         for table in source.tables(columns, _STRETCH):
-            yield source, _without(table, withdrawn)
+            yield source, _without(table, withdrawals, source)
 
 
-def _withdrawn_after(contents: Contents, sequence: int) -> Hashes:
-    return hashed_keys(contents.voids_after(sequence))
-
-
-def _without(table: pa.Table, withdrawn: Hashes) -> pa.Table:
-    return table.filter(~np.isin(keys_of(table), withdrawn)) if len(withdrawn) else table
+def _without(table: pa.Table, withdrawals: Withdrawals, source: Source) -> pa.Table:
+    """Return the rows of a source that no later one withdraws."""
+    if not withdrawals.concern(source.sequence):
+        return table
+    return table.filter(~withdrawals.among(keys_of(table), source.sequence))
 
 
 def keys_of(table: pa.Table) -> Hashes:
@@ -196,7 +195,9 @@ def in_order(
         to_schema: The columns to read; null where a file does not have one.
         first: Row index and image index to begin with.
     """
-    spans = [_Span.of(source, contents) for source in contents.sources if source.n_rows]
+    withdrawals = Withdrawals.of(contents)
+    sources = [source for source in contents.sources if source.n_rows]
+    spans = [_Span(source, *source.row_indexes(), withdrawals) for source in sources]
     if not spans:
         return
     last = max(span.high for span in spans)
@@ -219,13 +220,11 @@ class _Span:
     low: int
     high: int
     """The least and the largest row index."""
-    withdrawn: Hashes
-    """The keys that later sources withdraw."""
+    withdrawals: Withdrawals
 
-    @classmethod
-    def of(cls, source: Source, contents: Contents) -> _Span:
-        withdrawn = _withdrawn_after(contents, source.sequence)
-        return cls(source, *source.row_indexes(), withdrawn)
+    def live(self, table: pa.Table) -> pa.Table:
+        """Return those of its rows that no later source withdraws."""
+        return _without(table, self.withdrawals, self.source)
 
 
 @dataclass(slots=True)
@@ -247,7 +246,7 @@ class _Stretch:
         if not self._meets(span.low, span.high):
             return
         if span.source.unsealed is not None:
-            self._add(next(span.source.tables(None, _STRETCH)), span.withdrawn)
+            self._add(next(span.source.tables(None, _STRETCH)), span)
             return
         with pq.ParquetFile(span.source.path) as file:
             for group, statistics in row_groups(file.metadata):
@@ -255,13 +254,13 @@ class _Stretch:
                     for batch in file.iter_batches(
                         _STRETCH, row_groups=[group], columns=self.to_schema.names
                     ):
-                        self._add(pa.Table.from_batches([batch]), span.withdrawn)
+                        self._add(pa.Table.from_batches([batch]), span)
 
     def _meets(self, low: int, high: int) -> bool:
         return (low, 0) < self.stop and self.first[0] <= high
 
-    def _add(self, table: pa.Table, withdrawn: Hashes) -> None:
-        table = _without(self._cut(table), withdrawn)
+    def _add(self, table: pa.Table, span: _Span) -> None:
+        table = span.live(self._cut(table))
         if table.num_rows:
             self.tables.append(_fitted(table, self.to_schema))
         if sum(table.num_rows for table in self.tables) > 2 * _STRETCH:

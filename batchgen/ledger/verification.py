@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -115,16 +116,11 @@ def _check(folder: JobFolder, findings: Findings) -> None:
 
 
 def _broken(folder: JobFolder) -> Iterator[Path]:
-    if (folder.metadata.exists() or folder.metadata.is_symlink()) and not _opens(
-        folder, folder.metadata
-    ):
-        yield folder.metadata
-    for path in sorted(folder.parts.glob("[!.]*.parquet")):
-        if not _opens(folder, path):
-            yield path
-    for _, path in sorted(numbered(folder.journals, ".jsonl")):
-        if not path.is_file():
-            yield path
+    sealed = [folder.metadata] if os.path.lexists(folder.metadata) else []
+    sealed += sorted(folder.parts.glob("[!.]*.parquet"))
+    yield from (path for path in sealed if not _opens(folder, path))
+    journals = (path for _, path in sorted(numbered(folder.journals, ".jsonl")))
+    yield from (path for path in journals if not path.is_file())
 
 
 def _opens(folder: JobFolder, path: Path) -> bool:
