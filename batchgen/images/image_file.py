@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.Image import DecompressionBombError
 
 from batchgen.config.job import ImagesConfig
 from batchgen.images.formats import COMMENT_CODE, EXIF_IFD, FORMATS, USER_COMMENT
@@ -52,19 +56,35 @@ def encode(pixels: NDArray[np.uint8], parameters: str, config: ImagesConfig) -> 
 
 
 def parameters_of(path: Path) -> str | None:
-    """Return the settings text inside an image file, None if there is none."""
-    with PillowImage.open(path) as picture:
+    """Return the settings text inside an image file, None if there is none.
+
+    Raises `OSError` for a file that does not open as an image.
+    """
+    with _opened(path) as picture:
         if picture.format == "PNG":
             picture.load()
             text = getattr(picture, "text", {}).get("parameters")
             return None if text is None else str(text)
         comment = picture.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT)
-    if not isinstance(comment, bytes):
-        return None
-    return comment.removeprefix(COMMENT_CODE).decode("utf-16-be")
+        if not isinstance(comment, bytes):
+            return None
+        return comment.removeprefix(COMMENT_CODE).decode("utf-16-be")
 
 
 def read_pixels(path: Path) -> NDArray[np.uint8]:
-    """Return an image file's pixels: RGB, (height, width, 3) uint8."""
-    with PillowImage.open(path) as picture:
+    """Return an image file's pixels: RGB, (height, width, 3) uint8.
+
+    Raises `OSError` for a file that does not open as an image.
+    """
+    with _opened(path) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PillowImage.Image]:
+    """Open an image file; what Pillow raises for a damaged one becomes an `OSError`."""
+    try:
+        with PillowImage.open(path) as picture:
+            yield picture
+    except (SyntaxError, ValueError, EOFError, struct.error, DecompressionBombError) as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -22,6 +22,10 @@ from batchgen.storage.processes import is_running
 
 _SILENT_S = 6 * HEARTBEAT_S
 _AT_WORK = ("loading", "running", "stopping")
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What a status.json raises that is damaged, or another program's."""
 
 
 def status_lines(folder: Path | None, output_root: Path = Path("outputs")) -> Iterator[str]:
@@ -42,7 +46,7 @@ def _sum(whole: JobFolder) -> Iterator[str]:
     counts = Counter[str]()
     shards = whole.shards()
     for folder in [whole, *shards] if whole.is_job() else shards:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, FolderError):
+        with contextlib.suppress(FolderError, *_UNREADABLE):
             status = _status(folder)
             counts.update({name: status[name] for name in ("n_images", "n_done", "n_failed")})
     failed = f", {counts['n_failed']:,} failed" if counts["n_failed"] else ""
@@ -63,7 +67,7 @@ def status_objects(
         try:
             status = _status(job)
             found = {**status, "is_alive": _is_alive(status), "n_missing": _missing(job).n_images}
-        except (OSError, ValueError, KeyError, TypeError, FolderError) as error:
+        except (FolderError, *_UNREADABLE) as error:
             found = {"error": f"{type(error).__name__}: {error}"}
         yield {"folder": str(job.root), **found}
 
@@ -89,7 +93,7 @@ def _lines(folder: JobFolder) -> Iterator[str]:
         yield f"{folder.root}: no status yet"
     except FolderError as error:
         yield f"{folder.root}: {error}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         yield f"{folder.root}: status.json cannot be read ({type(error).__name__}: {error})"
 
 

@@ -154,9 +154,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a loss of power."""
+    """Make renames inside a folder survive a loss of power, where its file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # SMB and some FUSE mounts sync files only
+            raise
     finally:
         os.close(descriptor)

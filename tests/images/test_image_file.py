@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,23 @@ def test_a_picture_of_others_without_settings_has_none(tmp_path: Path) -> None:
     for suffix in ("png", "jpg", "webp"):
         PillowImage.fromarray(PIXELS).save(tmp_path / f"0.{suffix}")
         assert parameters_of(tmp_path / f"0.{suffix}") is None
+
+
+@pytest.mark.parametrize("image_format", list(ImageFormat))
+def test_a_damaged_file_is_an_os_error_at_worst(tmp_path: Path, image_format: ImageFormat) -> None:
+    """Pillow raises whatever its decoders run into."""
+    whole = encode(PIXELS, "a cat 猫", ImagesConfig(format=image_format))
+    chance = np.random.default_rng(1)
+    path = tmp_path / "damaged"
+    for _ in range(400):
+        content = bytearray(whole)
+        for at in chance.integers(0, min(300, len(content)), chance.integers(1, 4)):
+            content[at] = chance.integers(256)
+        path.write_bytes(content)
+        for read in (parameters_of, read_pixels):
+            with contextlib.suppress(OSError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's own, of what it passes over
+                read(path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from conftest import RunJob, WritePrompts
 
 from batchgen.config.models import FakeModel
 from batchgen.errors import FolderError
-from batchgen.report.status import status_lines
+from batchgen.report.status import status_lines, status_objects
 from batchgen.storage.folder import JobFolder
 
 
@@ -55,7 +55,9 @@ def test_a_job_without_a_heartbeat_has_died(
     assert "died while running, last heartbeat 3600 s ago; the same command resumes it" in line
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"state": 5}', '{"heartbeat": "x"}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 200_000, '{"state": 5}', '{"heartbeat": "x"}']
+)
 def test_a_broken_status_is_a_line_not_a_traceback(
     prompts: WritePrompts, run_job: RunJob, folder: JobFolder, content: str
 ) -> None:
@@ -65,6 +67,21 @@ def test_a_broken_status_is_a_line_not_a_traceback(
     folder.status_json.write_text(content)
     (line,) = status_lines(folder.root)
     assert "status.json cannot be read" in line
+    assert len(list(status_objects(folder.root))) == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [{"failed_by_type": []}, {"state": "running", "pid": 1e999}, {"left_s": "long"}]
+)
+def test_a_status_with_values_of_other_types_is_a_line(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder, changed: dict[str, object]
+) -> None:
+    """Whoever wrote it, the other jobs are still listed."""
+    prompts(1)
+    run_job()
+    status = json.loads(folder.status_json.read_text())
+    folder.status_json.write_text(json.dumps({**status, **changed}))
+    assert "status.json cannot be read" in list(status_lines(folder.root))[-1]
 
 
 def test_a_folder_without_jobs_is_refused(folder: JobFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,21 @@ def test_leftovers_behind_a_link_are_not_ours(tmp_path: Path) -> None:
     (tmp_path / "images").symlink_to(elsewhere)
     clear_leftovers(tmp_path / "images", is_ours=True)
     assert (elsewhere / ".a.json.tmp").exists()
+
+
+def test_a_file_system_that_syncs_no_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some mounts answer EINVAL for a folder; the file itself is synced."""
+    fsync, synced = os.fsync, []
+
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert len(synced) == 1
