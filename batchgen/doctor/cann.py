@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from batchgen.config.paths import expanded
 from batchgen.doctor.check import Check, failed, ok, warning
 
-ROOTS = (Path("/usr/local/Ascend"), Path("~/Ascend").expanduser())
+ROOTS = (Path("/usr/local/Ascend"), expanded("~/Ascend"))
 """Where the installers put what they install, for root and for others."""
 
 _SCRIPTS = ("ascend-toolkit/set_env.sh", "cann/set_env.sh", "cann-*/set_env.sh", "nnae/set_env.sh")

@@ -12,7 +12,7 @@ import glob
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batchgen.config.counts import counted
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
@@ -94,7 +94,15 @@ def download(wanted: Wanted, say: Say) -> Path:
 
 
 def _files(wanted: Wanted) -> list[RemoteFile]:
-    return sorted(wanted.files(), key=lambda file: file.path)
+    """Return the files by path. Raises `ModelError` for one that is outside of its folder."""
+    files = sorted(wanted.files(), key=lambda file: file.path)
+    for path in (PurePosixPath(file.path) for file in files):
+        if path.is_absolute() or ".." in path.parts:
+            raise ModelError(
+                f"{wanted.hub.name} lists {str(path)!r}, which is outside of its folder. Take "
+                "another hub, --from hf or --from modelscope, or a folder, --from FOLDER."
+            )
+    return files
 
 
 def _claim(to: Path, wanted: Wanted) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from batchgen.config.models import AdapterConfig, SdxlModel
+from batchgen.config.paths import expanded
 from batchgen.model.model_files import ModelFiles
 
 
@@ -112,7 +113,7 @@ def of_model(model: SdxlModel, files: ModelFiles) -> FewSteps | None:
     if model.path is None:
         names += [model.hub_id, model.huggingface_id]
     else:
-        names += _of_path(Path(model.path).expanduser())
+        names += _of_path(expanded(model.path))
     unet = files.single or files.folder / "unet"
     for file in [unet] if files.single else sorted(unet.glob("*.safetensors")):
         names += _titles(file)

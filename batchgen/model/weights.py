@@ -52,10 +52,20 @@ class ModelIdentity:
 
 
 def cache_folder() -> Path:
-    """Where batchgen keeps what it can make again: $BATCHGEN_CACHE, or in the user's cache."""
+    """Where batchgen keeps what it can make again: $BATCHGEN_CACHE, or in the user's cache.
+
+    Raises `ModelError` for a user without a home, as in some containers.
+    """
     if own := os.environ.get("BATCHGEN_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "batchgen"
+        return expanded(own)
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(cache).expanduser() / "batchgen"
+    except RuntimeError as error:
+        raise ModelError(
+            f"{cache} is nowhere: user {os.getuid()} has no home, and HOME is not set. Set "
+            "BATCHGEN_CACHE to a folder for what batchgen keeps of models."
+        ) from error
 
 
 def mirror_folder(hub_id: str) -> Path:
@@ -224,15 +234,15 @@ def tokenizer_folder(model: ModelConfig) -> Path | None:
 def hub_places(hub_id: str, huggingface_id: str | None = None) -> Iterator[Path]:
     """Yield where ModelScope, old and new, and Hugging Face put what they fetched, and ./models."""
     owner, _, name = hub_id.rpartition("/")
-    base = Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+    base = expanded(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope")
     yield from _snapshots(base / "models" / hub_id.replace("/", "--"))
     for root in (base / "hub" / "models", base / "models", base / "hub", base):
         # ModelScope writes a dot in a name as three underscores, older releases as it is.
         yield root / owner / name.replace(".", "___")
         yield root / owner / name
     yield mirror_folder(hub_id)
-    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    home = expanded(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    hub = expanded(os.environ.get("HF_HUB_CACHE") or home / "hub")
     yield from _snapshots(hub / f"models--{(huggingface_id or hub_id).replace('/', '--')}")
     yield Path("models") / name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from batchgen.adapters import adapter
 from batchgen.cli.main import main
 from batchgen.config.models import AdapterConfig
 from batchgen.errors import ModelError
-from batchgen.hub.download import download
-from batchgen.hub.wanted import wanted_adapter
+from batchgen.hub.download import download, listing
+from batchgen.hub.hubs import Mirror, RemoteFile
+from batchgen.hub.wanted import WantedAdapter, wanted_adapter
 from batchgen.model import weights
 
 FOUR, EIGHT = "four.safetensors", "eight.safetensors"
@@ -225,3 +226,25 @@ def test_hugging_faces_file_is_compared_here(hub: HubServer, home: Path) -> None
     done = command(home, hub, "model=demo", *FLAGS, "--from", "hf")
     assert done.returncode == 2
     assert "four.safetensors is not the file that the hub has" in done.stderr
+
+
+class Elsewhere(Mirror):
+    """A hub that lists a file by a path that leads out of its folder."""
+
+    path = "../../precious.safetensors"
+
+    def files(self, _: Sequence[str]) -> list[RemoteFile]:
+        """List it, with a hash that it does not have."""
+        return [RemoteFile(self.path, 1, "0" * 64)]
+
+
+def test_a_path_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """What has another hash than the hub lists is deleted: nobody's file outside may be."""
+    hub = Elsewhere(tmp_path / "hub", tmp_path / "models" / "owner--name")
+    precious = tmp_path / "precious.safetensors"
+    precious.write_bytes(b"mine")
+    wanted = WantedAdapter(hub, "fast", config(Elsewhere.path))
+    for fetch in (listing, lambda one: download(one, print)):
+        with pytest.raises(ModelError, match=r"lists '\.\./.*', which is outside of its folder"):
+            fetch(wanted)
+    assert precious.read_bytes() == b"mine"

@@ -1,6 +1,7 @@
 """Where models are found, what is refused, and what tells them apart; no mindspore needed."""
 
 import os
+import pwd
 import struct
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from tiny_model import change, write_model, write_shards
 
 from batchgen.config.device import DeviceKind
 from batchgen.config.models import DemoModel, Dtype, FakeModel, SdxlModel
-from batchgen.errors import ModelError
+from batchgen.errors import ModelError, ModelMissing
 from batchgen.model import weights
 from batchgen.storage import hashes
 
@@ -34,6 +35,25 @@ def test_cache_folder_is_where_the_variables_say(home: Path, monkeypatch: Any) -
     assert weights.cache_folder() == home / ".cache/batchgen"
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
     assert weights.cache_folder() == home / "xdg/batchgen"
+
+
+def test_a_user_without_a_home_is_told_the_variable(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may run under any number; no folder called ~ is made."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "BATCHGEN_CACHE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(ModelError, match=r"has no home, and HOME is not set\. Set BATCHGEN_CACHE"):
+        weights.identity(DemoModel(), DeviceKind.cpu)
+    monkeypatch.setenv("BATCHGEN_CACHE", str(home / "cache"))
+    with pytest.raises(ModelMissing):
+        weights.find(SdxlModel())
+    assert not (home / "~").exists()
 
 
 @pytest.mark.parametrize(

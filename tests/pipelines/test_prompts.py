@@ -82,6 +82,16 @@ def test_only_the_latest_embeddings_are_kept(
     assert [text.prompt for text in pipeline.prompts._kept] == ["one", "three"]
 
 
+def test_a_tokenizer_that_names_no_most_fills_what_the_encoder_takes(
+    pipeline: SdxlPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converted models lack the line; transformers takes 10**30 tokens then."""
+    monkeypatch.setattr(pipeline.pipe.tokenizer, "model_max_length", 10**30)
+    monkeypatch.setattr(pipeline.pipe.tokenizer_2, "model_max_length", 10**30)
+    own = prompts.Prompts(pipeline.pipe, pipeline.prompts._ms)
+    assert own.prompt(settings()).towards.length == 77
+
+
 def test_guidance_off_needs_no_negative_prompt(pipeline: SdxlPipeline) -> None:
     """At 1 and below it has no effect and is not even encoded."""
     before = pipeline.prompts.encoded

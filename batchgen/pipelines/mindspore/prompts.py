@@ -189,7 +189,9 @@ class _Encoder:
         self._tokenizer = tokenizer
         self._model = model
         self._ms = ms
-        self.room = int(tokenizer.model_max_length) - MARKS
+        # A tokenizer whose files name no most takes 10**30.
+        most = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        self.room = int(most) - MARKS
         """Tokens of a chunk, without the marks."""
 
     def tokens(self, text: str, *, weighted: bool) -> list[Token]:
