@@ -55,7 +55,7 @@ def identified(configs: Mapping[str, AdapterConfig]) -> dict[str, Adapter]:
 
 
 def check(adapters: Iterable[Adapter], model: ModelConfig) -> None:
-    """Raise `ModelError` for a file that is no LoRA, or none for this model.
+    """Raise `ModelError` for a file that is not a LoRA, or none for this model.
 
     Headers only. A model without files takes any LoRA.
     """
@@ -80,7 +80,7 @@ def shapes_in(files: ModelFiles) -> Shapes:
 def layers(adapter: Adapter, shapes: Shapes | None) -> list[Layer]:
     """Return what an adapter changes in a model of these shapes; nothing where they are not known.
 
-    Raises `ModelError` for a file that is no LoRA or does not fit.
+    Raises `ModelError` for a file that is not a LoRA or does not fit.
     """
     try:
         file = LoraFile(adapter.path)

@@ -24,7 +24,7 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 """
 
 _LOOKED_UP = ("token_embedding.weight", "position_embedding.weight")
-"""Tables of text encoders, which are no layers."""
+"""Tables of text encoders, which are not layers."""
 
 _ENDS = {
     ".lora_A.weight": "down",
@@ -110,7 +110,7 @@ class LoraFile:
         parts[kind] = name
 
     def _refusal(self, reason: str) -> ModelError:
-        return ModelError(f"{self.path} is no LoRA that batchgen knows: {reason}.")
+        return ModelError(f"{self.path} is not a LoRA that batchgen knows: {reason}.")
 
     def layers(self, shapes: Shapes) -> list[Layer]:
         """Return what the file changes in a model whose layers have these shapes.
@@ -172,16 +172,18 @@ class LoraFile:
             fitting = (own for text, own in specials if re.match(rf"(.*\.)?({text})$", module))
             alpha = float(next(fitting, settings.get("lora_alpha", rank)))
         except (AttributeError, TypeError, ValueError, re.error) as error:
-            raise self._refusal(f"the alphas in its {_METADATA} are none ({error})") from error
+            raise self._refusal(
+                f"the alphas in its {_METADATA} are not numbers ({error})"
+            ) from error
         return alpha * math.sqrt(rank) if settings.get("use_rslora") else alpha
 
     def _settings(self) -> dict[str, Any]:
         try:
             settings = json.loads(self._metadata[_METADATA])
         except (ValueError, RecursionError) as error:
-            raise self._refusal(f"its {_METADATA} is no JSON") from error
+            raise self._refusal(f"its {_METADATA} is not JSON") from error
         if not isinstance(settings, dict):
-            raise self._refusal(f"its {_METADATA} is no JSON object")
+            raise self._refusal(f"its {_METADATA} is not a JSON object")
         return settings
 
 

@@ -43,7 +43,7 @@ class Composer:
             store.store(group="schema/model", name=name, node=model)
         own = paths.expanded(config_dir) if config_dir else None
         if own is not None and not own.is_dir():
-            reason = "is no folder" if own.exists() else paths.absence(own)
+            reason = "is not a folder" if own.exists() else paths.absence(own)
             raise ConfigError([f"--config-dir {config_dir} {reason}. Name a folder of configs."])
         self._own = [*([own.resolve()] if own else []), Path.cwd()]
         self._places = list(dict.fromkeys([*self._own, groups.shipped_folder()]))

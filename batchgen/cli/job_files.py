@@ -46,10 +46,10 @@ def problems(file: Path, group: str, names: Names) -> list[str]:
         mark = error.problem_mark if is_wide else error.context_mark or error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         reason = " ".join(filter(None, (error.context, error.problem)))
-        return [f"{file}{line}: this is no YAML ({reason}). {_yaml_advice(text, mark)}"]
+        return [f"{file}{line}: this is not YAML ({reason}). {_yaml_advice(text, mark)}"]
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        return [f"{file}: this is no YAML in UTF-8 ({reason}). Write it anew as plain text."]
+        return [f"{file}: this is not YAML in UTF-8 ({reason}). Write it anew as plain text."]
     except OSError as error:
         is_link = file.is_symlink() and not file.exists()
         reason = absence(file) if is_link else f"cannot be read: {error.strerror}"

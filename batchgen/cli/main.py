@@ -40,8 +40,8 @@ class _TerminalHandler(logging.Handler):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
 
-    The streams of the process are made a courtesy. Where a command is interrupted, the process ends
-    of that signal; `run` ends with 75.
+    From here on, what cannot be written to the standard streams is dropped. Where a command is
+    interrupted, the process ends of that signal; `run` ends with 75.
     """
     make_streams_a_courtesy()
     commands = parser()

@@ -170,7 +170,7 @@ def _unreadable(argument: str, key: str, error: HydraException) -> str:
             f"{argument} holds characters that mean something else in a grid. "
             f"Write: {shell.override(key, text)}"
         )
-    return f"{argument} cannot be read: {text!r} is no value for {key}."
+    return f"{argument} cannot be read: {text!r} is not a value for {key}."
 
 
 def _is_unknown(key: str) -> bool:

@@ -74,7 +74,7 @@ def values_of(value: Any, names: Sequence[str] | None) -> list[Any]:
 
     Args:
         value: What the parser returned.
-        names: Those of the group that the key chooses from; None for a key that is no group.
+        names: Those of the group that the key chooses from; None for a key that is not a group.
 
     Raises:
         BadSweep: For one that has no meaning here.

@@ -50,19 +50,15 @@ def _home() -> Path | None:
 
 def _version_check(home: Path, accepted: Sequence[str]) -> Check:
     release, version = _release(home), _value(home / "compiler" / "version.info", "Version")
-    name = " ".join(part for part in (release, version and f"(compiler {version})") if part)
+    name = " ".join(filter(None, ("CANN", release, version and f"(compiler {version})")))
     if version is None:
-        where = home / "compiler" / "version.info"
-        return warning(
-            "cann",
-            f"CANN {name} in {home}: {where} is not there".replace("  ", " "),
-            f"ls {home}; {_DOCS}",
-        )
+        finding = f"{name} in {home}: {home / 'compiler' / 'version.info'} is not there"
+        return warning("cann", finding, f"ls {home}; {_DOCS}")
     short = ".".join(version.split(".")[:2])
     if accepted and short not in accepted:
         takes = ", ".join(accepted)
-        return warning("cann", f"CANN {name}: this MindSpore was built for {takes}", _DOCS)
-    return ok("cann", f"CANN {name} in {home}")
+        return warning("cann", f"{name}: this MindSpore was built for {takes}", _DOCS)
+    return ok("cann", f"{name} in {home}")
 
 
 def _environment(source: str) -> Iterator[Check]:

@@ -88,7 +88,7 @@ def _driver(output: str | None, table: NpuTable, nodes: list[str]) -> Check:
 def _mask(mask: str, numbers: list[int], n_chips: int) -> Check:
     name = "visible devices"
     if not numbers:
-        finding = f"{MASK}={mask!r} is no list of ascending numbers such as 0,1"
+        finding = f"{MASK}={mask!r} is not a list of ascending numbers such as 0,1"
         return failed(name, finding, f"unset {MASK}")
     if n_chips and max(numbers) >= n_chips:
         finding = f"{MASK}={mask} names an NPU that is not there; {n_chips} are, from 0"

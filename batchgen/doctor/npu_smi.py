@@ -62,7 +62,7 @@ class NpuTable:
 
 
 def parse(text: str) -> NpuTable:
-    """Read the output of `npu-smi info`; what is no table gives no chips."""
+    """Read the output of `npu-smi info`; what is not a table gives no chips."""
     version = _VERSION.search(text)
     chips: list[Chip] = []
     card: tuple[int, str, str] | None = None

@@ -71,11 +71,10 @@ def answer(command: Sequence[str], timeout_s: float) -> Answer:
 
 
 def _ending(code: int) -> str:
-    if code < 0:
-        return (
-            f"it died of {next((s.name for s in signal.Signals if s == -code), f'signal {-code}')}"
-        )
-    return "" if code == 0 else f"it ended with exit code {code}"
+    if code >= 0:
+        return "" if code == 0 else f"it ended with exit code {code}"
+    names = {one.value: one.name for one in signal.Signals}
+    return f"it died of {names.get(-code, f'signal {-code}')}"
 
 
 def _answer(printed: str, said: str, ending: str) -> Answer:

@@ -142,9 +142,8 @@ def _slurm() -> Iterator[Check]:
         return
     n_tasks = os.environ.get("SLURM_NTASKS", "1")
     if n_tasks == "1":
-        yield ok(
-            "slurm", f"job {job}; --signal=B:TERM@600 lets a job end in order before its limit"
-        )
+        finding = f"job {job}; --signal=B:TERM@600 lets a job end in order before its limit"
+        yield ok("slurm", finding)
     else:
         finding = f"job {job} has {n_tasks} tasks; one process at a time works in a job's folder"
-        yield warning("slurm", finding, "srun --ntasks=1 batchgen run ...")
+        yield warning("slurm", finding, "srun --ntasks=1 batchgen run ...; shards: docs/cluster.md")

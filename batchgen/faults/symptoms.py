@@ -20,8 +20,8 @@ class Symptom:
     name: str
     """Short and stable, for scripts and for search."""
     patterns: tuple[str, ...]
-    """Regular expressions, each for a part of one line. They begin with letters as they stand: so a
-    log is searched several times as fast."""
+    """Regular expressions, each for a part of one line. Each begins with characters that stand for
+    themselves, which makes searching a log several times as fast."""
     cause: str
     """A sentence."""
     cure: str
@@ -34,17 +34,17 @@ class Symptom:
     """It follows from another error earlier in the log."""
 
 
+_BEFORE_CODES = (
+    "result = ", "ret[", "ret:", "ret=", "error_code=", "error code is ", "ErrCode=",
+)  # fmt: skip
+
+
 def _codes(*numbers: int) -> Iterator[str]:
-    """Error numbers of CANN as its libraries write them; a bare number may be a seed."""
-    for before in (
-        "result = ",
-        "ret[",
-        "ret:",
-        "ret=",
-        "error_code=",
-        "error code is ",
-        "ErrCode=",
-    ):
+    """Yield patterns of CANN's error numbers as its libraries write them.
+
+    A bare number may be a seed.
+    """
+    for before in _BEFORE_CODES:
         yield rf"{re.escape(before)}(?:{'|'.join(map(str, numbers))})\b"
 
 
@@ -234,7 +234,7 @@ SYMPTOMS = (
             r"Error while deserializing header",
             r": it is cut off or damaged\.",
         ),
-        "A weight file is cut short or is no safetensors file.",
+        "A weight file is cut short or is not a safetensors file.",
         "Remove the file it names and fetch it again: `batchgen download`.",
     ),
     Symptom(

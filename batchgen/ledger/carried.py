@@ -45,7 +45,7 @@ class Followed:
         named = f", columns {', '.join(self.columns)} among them" if self.columns else ""
         text = f"; {', '.join(self.as_text)} as text" if self.as_text else ""
         return (
-            f"the table's own columns changed{named}: its values of now are in "
+            f"the table's own columns changed{named}: its present values are in "
             f"{counted(self.n_rows, 'row')} of the metadata{text}, and no image was made anew"
         )
 

@@ -51,7 +51,7 @@ class Contents:
 
 
 def refuse_no_job(folder: JobFolder) -> None:
-    """Raise `FolderError` for a folder that is no job."""
+    """Raise `FolderError` for a folder that is not a job."""
     if not folder.is_job():
         raise no_job(folder.root)
     refuse_other_folders(folder)
@@ -120,8 +120,11 @@ def _consistently(folder: JobFolder, read: Callable[[], _Read]) -> _Read:
 def _missing(folder: JobFolder, error: FileNotFoundError) -> str:
     paths = [folder.metadata, *(path for _, path in _files(folder))]
     dangling = [path for path in paths if path.is_symlink() and not path.exists()]
-    what = f"{dangling[0]} is a link to nothing." if dangling else f"A file is missing: {error}."
-    return f"{what} Put back what it is to hold, or move it away: its images are then made again."
+    if dangling:
+        what = f"{dangling[0]} is a link to nothing. Restore its target, or move the link away"
+    else:
+        what = f"A file is listed and cannot be opened: {error}. Restore it, or move it away"
+    return f"{what}: its images are then made again."
 
 
 def _listing(folder: JobFolder) -> tuple[object, ...]:
@@ -163,7 +166,7 @@ def _refused(folder: JobFolder, path: Path) -> Iterator[None]:
             # No damage: pyarrow's own errors have no number.
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise FolderError(
-            f"{path} does not open as a file of batchgen's ({error}). "
+            f"{path} does not open as a file that batchgen wrote ({error}). "
             f"Run: {shell.command('batchgen', 'verify', '--repair', folder.root)}"
         ) from error
 

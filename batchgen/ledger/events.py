@@ -184,20 +184,20 @@ def _rows(value: Any) -> tuple[Record, ...]:
 
 def _record(value: Any) -> Record:
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no row")
+        raise TypeError(f"{value!r} is not a row")
     read_keys([key_of(value)])
     return value
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def _integer(value: Any) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no integer")
+        raise TypeError(f"{value!r} is not an integer")
     return value
 
 

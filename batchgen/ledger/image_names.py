@@ -38,7 +38,7 @@ class ImageNames:
         self._listed: dict[str, frozenset[str]] = {}
 
     def missing(self, names: Any) -> NDArray[np.bool_]:
-        """Return which of some paths, relative to the job's folder, are no files: (n,).
+        """Return which of some paths, relative to the job's folder, are not files: (n,).
 
         Raises `FolderError` where something else than a file has such a name.
         """

@@ -94,6 +94,6 @@ def read_events(path: Path) -> Iterator[EventJson]:
         for number, line in enumerate(file, start=1):
             event = decode(line)
             if event is None:
-                logger.warning("%s, line %d is torn; skipped", path, number)
+                logger.warning("%s, line %d is torn or damaged; skipped", path, number)
             else:
                 yield event

@@ -102,7 +102,7 @@ def read_table(folder: JobFolder) -> pa.Table:
     """Return all that is committed as one table in order; for jobs that fit in memory.
 
     Shards that lie in the folder are read as well; `file_name` begins with the shard's name there.
-    Safe beside a running job. Raises `FolderError` for a folder that is no job.
+    Safe beside a running job. Raises `FolderError` for a folder that is not a job.
     """
     shards = folder.shards()
     if not shards or folder.is_job():
@@ -172,7 +172,7 @@ def _next_rows(folder: JobFolder, to_schema: pa.Schema, first: _Place) -> pa.Tab
 def find_rows(folder: JobFolder, column: str, value: str) -> list[dict[str, Any]]:
     """Return the rows that have a text in a column, in order, with all columns.
 
-    Safe beside a running job. Raises `FolderError` for a folder that is no job.
+    Safe beside a running job. Raises `FolderError` for a folder that is not a job.
     """
     found: list[dict[str, Any]] = []
     try:

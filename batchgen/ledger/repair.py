@@ -28,6 +28,7 @@ def repair(folder: JobFolder) -> tuple[Findings, Findings]:
     """
     refuse_no_job(folder)
     folder.refuse_shards()
+    folder.create()  # a copy made with `cp job/* place` has no hidden folder
     with FolderLock(folder.lock):
         removed = folder.removed / secrets.token_hex(4)
         findings = findings_in(folder)

@@ -36,7 +36,7 @@ class Findings:
 
     n_images: int = 0
     broken: list[Path] = field(default_factory=list)
-    """Sealed files that do not open or have other bytes than were written, journals that are no
+    """Sealed files that do not open or have other bytes than were written, journals that are not
     files."""
     damaged: list[str] = field(default_factory=list)
     """Journal lines whose checksum is wrong, as path and line."""
@@ -45,7 +45,7 @@ class Findings:
     missing: list[tuple[Key, str]] = field(default_factory=list)
     """Rows whose image is not there."""
     altered: list[tuple[Key, str]] = field(default_factory=list)
-    """Rows whose image has other bytes than it was written with, or is no file."""
+    """Rows whose image has other bytes than it was written with, or is not a file."""
     twice: list[Key] = field(default_factory=list)
     """Images that have two rows."""
     orphans: list[Path] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Findings:
 def verify(folder: JobFolder) -> Findings:
     """Read every byte of a job's folder and say what is wrong; changes nothing.
 
-    Raises `JobInUse` while a start holds the folder, `FolderError` for what is no job.
+    Raises `JobInUse` while a start holds the folder, `FolderError` for what is not a job.
     """
     refuse_no_job(folder)
     if folder.lock.exists():

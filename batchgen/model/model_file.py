@@ -52,7 +52,7 @@ def parsed(file: Path) -> dict[str, Any]:
         with file_errors(file):
             value = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is no JSON: {error}. {AGAIN}") from error
+        raise ModelError(f"{file} is not JSON: {error}. {AGAIN}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{file} holds no JSON object. {AGAIN}")
     return value

@@ -223,7 +223,7 @@ def _weight_files(component: Path, stem: str, dotted: str) -> list[Path]:
         bad = next((name for name in shards.values() if not _is_shard(name)), "")
         if bad != "":
             raise ModelError(
-                f"{index} names {bad!r}, which is no .safetensors file beside it. {AGAIN}"
+                f"{index} names {bad!r}, which is not a .safetensors file beside it. {AGAIN}"
             )
         return [index, *(component / name for name in sorted(set(shards.values())))]
     there = sorted(path.name for path in component.iterdir())

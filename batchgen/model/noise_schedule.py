@@ -125,7 +125,7 @@ def refuse_marks(single: Path, keys: Collection[str], scheduler: Path, predicted
 def _refuse_other_numbers(file: Path, config: Mapping[str, Any]) -> None:
     steps = config.get("num_train_timesteps", 1000)
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise _refusal(file, f"has num_train_timesteps={steps!r}, which is no number of steps")
+        raise _refusal(file, f"has num_train_timesteps={steps!r}, which is not a number of steps")
     zero_snr = config.get("rescale_betas_zero_snr")
     if zero_snr not in (None, True, False):
         raise _refusal(file, f"has rescale_betas_zero_snr={zero_snr!r}, not true or false")

@@ -46,5 +46,5 @@ def _merges(file: Path) -> list[str]:
         with file_errors(file):
             lines = file.read_text("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ModelError(f"{file} is no text in UTF-8: {error}. {AGAIN}") from error
+        raise ModelError(f"{file} is not UTF-8 text: {error}. {AGAIN}") from error
     return [line for line in lines if line and not line.startswith("#version")]

@@ -189,7 +189,7 @@ def _beside(single: Path, model: SdxlModel) -> ModelFiles:
     """A single file with the folder that has what it lacks: configs, tokenizers, the scheduler."""
     if single.suffix != ".safetensors":
         raise ModelError(
-            f"model.path={single} is no .safetensors file; opening another can run any code. "
+            f"model.path={single} is not a .safetensors file; opening another can run any code. "
             "Name a .safetensors file, or a folder with model_index.json."
         )
     if model.config_path is not None:

@@ -1,4 +1,4 @@
-"""What a pipeline is, and how one is loaded; the models themselves are imported on demand only."""
+"""What a pipeline is: what the runner hands it, what it returns, and what it may raise."""
 
 from __future__ import annotations
 

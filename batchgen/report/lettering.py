@@ -62,7 +62,7 @@ class Lettering:
     """Writes texts, each with the font that has most of its characters.
 
     The first is Pillow's own, with ASCII and a few quotation marks, unless `font` names a file;
-    then come those of the system. Raises `ConfigError` where `font` is no font.
+    then come those of the system. Raises `ConfigError` where `font` is not a font.
     """
 
     n_lacking: int = 0

@@ -61,7 +61,7 @@ def tables(folder: JobFolder) -> Iterator[pa.Table]:
 def summarise(folder: JobFolder) -> Summary:
     """Read the metadata of a job and return what its images have in common.
 
-    Raises `FolderError` for a folder that is no job, or has no finished image yet.
+    Raises `FolderError` for a folder that is not a job, or has no finished image yet.
     """
     values: dict[str, set[Any]] = {name: set() for name in _FORMS}
     n_images, last_index, width, height = 0, 0, 0, 0

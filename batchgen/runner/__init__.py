@@ -5,7 +5,7 @@ identity       what identifies a job, whether it is finished
 committed      what is committed of a job, and what is left to make
 changes        what is different from what the folder holds, refused or told
 result         what a job ends with
-streams        standard output and error as a courtesy
+streams        standard output and error that never fail
 stopping       signals, the clock, a device that hangs
 progress       the bar, the line, status.json
 disk_space     room on the disk

@@ -91,7 +91,7 @@ class Failures:
         n_rows = self._n_rows_held()
         if n_rows < self._retry.max_consecutive_failures:
             return []
-        # Rows that failed before are expected to fail again; that is no sign of a broken device.
+        # Rows that failed before are expected to fail again; that is not a sign of a broken device.
         if not is_retry:
             self._open(n_rows)
         return self.settled()

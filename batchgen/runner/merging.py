@@ -175,7 +175,7 @@ def _refuse_others(folders: list[JobFolder]) -> None:
         if first.root.parent == folder.root.parent and tables[0] != tables[1]:
             raise JobChanged(
                 f"{first.root} and {folder.root} were made of tables with other content. Start the "
-                "shards again with the table of now, or move one of them away."
+                "shards again with the present table, or move one of them away."
             )
 
 

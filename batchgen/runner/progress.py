@@ -114,7 +114,7 @@ class Progress:
             self._n_warm_up += n_images
 
     def enter(self, state: str) -> None:
-        """Set the state: running, stopping, finished, stopped, broken."""
+        """Set the state: running, stopping, finished, stopped, broken, refused or merged."""
         self._state = state
         if state == "running":
             self._load_s = time.time() - self._started
@@ -175,17 +175,18 @@ class Progress:
 
 def line(status: dict[str, Any]) -> str:
     """Return a status in one line: done, failed, left, rate and time left."""
-    left_s = status["left_s"]
-    left = (
-        f"{left_s / 3600:.1f} h left"
-        if left_s and left_s >= 5400
-        else (f"{left_s / 60:.0f} min left" if left_s is not None else "time left unknown")
-    )
+    left = _left(status["left_s"])
     failed = f", {status['n_failed']} failed" if status["n_failed"] else ""
     return (
         f"{status['n_done']}/{status['n_images']} images{failed}, {status['n_left']} to go, "
         f"{status['images_per_s']:.3g} images/s, {left}"
     )
+
+
+def _left(left_s: float | None) -> str:
+    if left_s is None:
+        return "time left unknown"
+    return f"{left_s / 3600:.1f} h left" if left_s >= 5400 else f"{left_s / 60:.0f} min left"
 
 
 def _utc(seconds: float) -> str:

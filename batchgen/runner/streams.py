@@ -1,4 +1,4 @@
-"""Standard output and error as a courtesy: a job goes on where nobody can read them any more.
+"""Standard output and error that never fail: a job goes on where nobody can read them any more.
 
 The files in the job's folder are the record. A stream may be closed, have no reader, lie on a full
 disk or belong to a terminal that is gone: what cannot be written to it is dropped.

@@ -130,9 +130,8 @@ class Worker:
 
     def _note_warm_up(self, made: Sequence[Made]) -> None:
         """Log calls that were the first of their shape, and leave them out of the rate."""
-        for call in {
-            id(one.call): one.call for one in made if one.call.generation.warm_up
-        }.values():
+        calls = {id(one.call): one.call for one in made if one.call.generation.warm_up}
+        for call in calls.values():
             n_images = len(call.batch.requests)
             settings, seconds = call.batch.requests[0].settings, call.latency_s * n_images
             logger.info(

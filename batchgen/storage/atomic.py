@@ -17,7 +17,7 @@ from batchgen.storage.processes import is_running
 
 _DRAFT = ".tmp"
 _DRAFT_NAME = re.compile(r"\..+?(?:\.(\d+)-[0-9a-f]{8})?\.tmp")
-"""Of version 0.1.0, too, whose names held no process."""
+"""Names of drafts, with the number of the process; in those of version 0.1.0 there is none."""
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 

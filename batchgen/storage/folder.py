@@ -244,10 +244,10 @@ def is_dangling(path: Path) -> bool:
 
 
 def no_job(root: Path) -> FolderError:
-    """Return the error of a folder that is no job's, or of a link that leads nowhere."""
+    """Return the error of a folder that is not a job's, or of a link that leads nowhere."""
     if is_dangling(root):
         return FolderError(f"{root} is a link to {str(root.readlink())!r}, and nothing is there.")
-    return FolderError(f"{root} is no job's folder: there is no job.json in it.")
+    return FolderError(f"{root} is not a job's folder: there is no job.json in it.")
 
 
 def jobs_in(root: Path) -> list[JobFolder]:

@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 
 
 def refuse_other_folders(folder: JobFolder) -> None:
-    """Raise `FolderError` for what is no folder where a job has one, and for links out of it.
+    """Raise `FolderError` for what is not a folder where a job has one, and for links out of it.
 
     The job's folder and its `images` may be links to folders. Below them nothing is written through
     a link: a folder that is one is refused, and so is a link in the place of a file that is not
@@ -44,7 +44,7 @@ def refuse_other_folders(folder: JobFolder) -> None:
 
 
 def refuse_other_files(folder: JobFolder) -> None:
-    """Raise `FolderError` for what is no file where a job has one; a link to a file is one."""
+    """Raise `FolderError` for what is not a file where a job has one; a link to a file is one."""
     named = (folder.job_json, folder.metadata, folder.failures, folder.card, folder.status_json)
     with reading_errors(folder.root):
         listed = [_entries(place) for place in (folder.parts, folder.journals, folder.seals)]
@@ -85,8 +85,8 @@ def _entries(place: Path, *, are_folders: bool = False) -> Iterator[Path]:
 def _refuse_dangling(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise FolderError(
-            f"{path} is a link to nothing. Put back what it is to hold, or move it away: its "
-            "images are then made again."
+            f"{path} is a link to nothing. Restore its target, or move the link away: its images "
+            "are then made again."
         )
 
 

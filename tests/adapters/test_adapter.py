@@ -92,7 +92,7 @@ def test_a_missing_file_is_refused_by_name(settings: dict[str, str], reason: str
 
 
 def test_a_model_without_layers_takes_any_lora_but_nothing_else(tmp_path: Path) -> None:
-    """The fake model has no architecture; a file that is no LoRA is refused there too."""
+    """The fake model has no architecture; a file that is not a LoRA is refused there too."""
     check([Adapter("pixel", write_lora(tmp_path / "a.safetensors"), "0" * 16)], FakeModel())
     (tmp_path / "b.safetensors").write_bytes(b"not one")
     with pytest.raises(ModelError, match=r"b\.safetensors is not a complete safetensors file"):

@@ -421,7 +421,7 @@ def test_configs_of_ones_own_are_never_written_into(hub: HubServer, home: Path) 
     (home / "configs/note.txt").write_text("mine")
     with pytest.raises(ModelError, match=r"did not make .*/configs and writes nothing into it"):
         is_left_alone(SdxlModel(path=single, config_path=str(home / "configs")), "modelscope")
-    with pytest.raises(ModelError, match=r"note\.txt is no \.safetensors file"):
+    with pytest.raises(ModelError, match=r"note\.txt is not a \.safetensors file"):
         is_left_alone(SdxlModel(path=str(home / "configs/note.txt")), "modelscope")
     assert not hub.asked
 

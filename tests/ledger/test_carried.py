@@ -46,7 +46,7 @@ def test_changed_added_and_removed_columns_are_followed(
     assert "topic" not in found.columns
     assert found["split"].to_dict() == {"a": "train", "b": "train", "c": "test"}
     assert (
-        "columns split, topic among them: its values of now are in 3 rows of the metadata"
+        "columns split, topic among them: its present values are in 3 rows of the metadata"
         in caplog.text
     )
     assert verify(job).is_clean

@@ -86,7 +86,7 @@ def test_link_to_nothing_is_refused_by_name(folder: JobFolder, name: str) -> Non
     """Reading it again and again ends."""
     write_part(folder, "r1", [ledger_row(0)])
     (folder.root / name).symlink_to(folder.root / "gone")
-    message = re.escape(f"{folder.root / name} is a link to nothing. Put back")
+    message = re.escape(f"{folder.root / name} is a link to nothing. Restore")
     with pytest.raises(FolderError, match=message):
         read_table(folder)
     with pytest.raises(FolderError, match=message):
@@ -112,7 +112,9 @@ def test_file_that_stays_away_is_named(folder: JobFolder) -> None:
     def read() -> bytes:
         return (folder.root / "gone").read_bytes()
 
-    with pytest.raises(FolderError, match=rf"A file is missing: .*{folder.root}/gone"):
+    with pytest.raises(
+        FolderError, match=rf"A file is listed and cannot be opened: .*{folder.root}/gone"
+    ):
         consistently(folder, read)
 
 

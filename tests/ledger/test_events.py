@@ -95,12 +95,12 @@ def test_keys_that_a_kind_does_not_have_are_passed_over() -> None:
         ({"type": "schema", "schema": "AAAA"}, "ArrowInvalid"),
         ({"type": "schema", "schema": "no base64"}, "OSError"),
         ({"type": "start"}, "KeyError: 'keys'"),
-        ({"type": "start", "keys": [["k0", 0]], "worker": "a"}, "'a' is no integer"),
-        ({"type": "void", "keys": [[["k0"], 0]]}, "['k0'] is no text"),
+        ({"type": "start", "keys": [["k0", 0]], "worker": "a"}, "'a' is not an integer"),
+        ({"type": "void", "keys": [[["k0"], 0]]}, "['k0'] is not text"),
         ({"type": "done", "rows": [{}]}, "KeyError: 'row_key'"),
         ({"type": "done", "rows": [{**ROW, "carried": None}]}, "carried is None"),
-        ({"type": "fail", "failure": [1]}, "[1] is no row"),
-        ({"type": "suspect", "keys": [], "run_id": 5, "reason": ""}, "5 is no text"),
+        ({"type": "fail", "failure": [1]}, "[1] is not a row"),
+        ({"type": "suspect", "keys": [], "run_id": 5, "reason": ""}, "5 is not text"),
     ],
 )
 def test_event_of_another_shape_is_refused_by_kind(content: dict[str, Any], what: str) -> None:

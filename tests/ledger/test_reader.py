@@ -49,7 +49,7 @@ def test_column_that_changed_its_type_is_text(folder: JobFolder) -> None:
 
 def test_reading_what_is_no_job_is_refused(tmp_path: Path) -> None:
     """The message names the folder."""
-    with pytest.raises(FolderError, match=rf"{tmp_path} is no job's folder"):
+    with pytest.raises(FolderError, match=rf"{tmp_path} is not a job's folder"):
         read_table(JobFolder(tmp_path))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from conftest import RunJob, WritePrompts
 
@@ -79,5 +81,15 @@ def test_a_job_at_work_is_not_judged(job: JobFolder) -> None:
 
 def test_what_is_no_job_is_refused(folder: JobFolder) -> None:
     """There is nothing to verify."""
-    with pytest.raises(FolderError, match="no job's folder"):
+    with pytest.raises(FolderError, match="not a job's folder"):
         verify(folder)
+
+
+def test_a_copy_without_its_hidden_folder_can_be_repaired(job: JobFolder, run_job: RunJob) -> None:
+    """`cp job/* place` leaves it out; metadata.parquet has all that counts."""
+    shutil.rmtree(job.hidden)
+    (job.root / image(job, 1)).unlink()
+    findings, left = repair(job)
+    assert [name for _, name in findings.missing] == [image(job, 1)]
+    assert left.is_clean
+    assert run_job().n_made == 1

@@ -406,7 +406,9 @@ def test_foreign_metadata_is_refused(folder: JobFolder) -> None:
     """A metadata.parquet that was written over by another program is no ledger's."""
     folder.create()
     pd.DataFrame({"file_name": ["a.png"]}).to_parquet(folder.metadata)
-    with pytest.raises(FolderError, match=r"metadata\.parquet does not open as a file of batchgen"):
+    with pytest.raises(
+        FolderError, match=r"metadata\.parquet does not open as a file that batchgen wrote"
+    ):
         read_contents(folder)
 
 

@@ -155,7 +155,7 @@ def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) 
         ("merges.txt", "#version: 0.2\nr e\n", "merges.txt 1 lines"),
         ("vocab.json", json.dumps({f"t{n}": n for n in range(600)}), "600 tokens"),
         ("vocab.json", '{"a": "b"}', r"vocab\.json does not number its tokens"),
-        ("merges.txt", "#version: 0.2\né e\n", r"merges\.txt is no text in UTF-8"),
+        ("merges.txt", "#version: 0.2\né e\n", r"merges\.txt is not UTF-8 text"),
     ],
 )
 def test_a_tokenizer_that_is_not_whole_is_refused(

@@ -133,7 +133,7 @@ def test_file_without_configs_says_how_to_get_them(
 def test_other_files_are_not_opened(tmp_path: Path) -> None:
     """A .ckpt is a pickle."""
     (tmp_path / "model.ckpt").write_bytes(b"\x80")
-    with pytest.raises(ModelError, match=r"no \.safetensors file; opening another can run any"):
+    with pytest.raises(ModelError, match=r"not a \.safetensors file; opening another can run any"):
         weights.find(SdxlModel(path=str(tmp_path / "model.ckpt")))
 
 

@@ -206,7 +206,7 @@ def test_a_file_that_is_no_lora_is_refused_before_the_run(
         tmp_path / "x.safetensors",
         {"conv_in.weight": tensors(LAYERS)["unet.conv_in.lora_A.weight"]},
     )
-    with pytest.raises(ModelError, match=r"is no LoRA .*: tensor conv_in\.weight"):
+    with pytest.raises(ModelError, match=r"is not a LoRA .*: tensor conv_in\.weight"):
         run_job(adapters={"pixel": {"path": str(path)}})
     assert not folder.root.exists()
 

@@ -99,7 +99,7 @@ def test_an_array_longer_than_a_block_is_read_piece_by_piece(tmp_path: Path) -> 
         ('[{"prompt": "a"', "row 0 is not JSON"),
         ('[{"prompt": "a", "prompt": "b"}]', "row 0 is not JSON (the key 'prompt' comes twice)"),
         ('{"prompt": "a"}\n{"prompt": "b"}\n', "holds more than one JSON value"),
-        ("nothing", "is no JSON"),
+        ("nothing", "is not JSON"),
         ('{"prompt": "a"}', "holds one JSON object. Write an array"),
         ("3", "holds no rows"),
     ],

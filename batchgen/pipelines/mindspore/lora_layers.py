@@ -89,9 +89,8 @@ class Adapters:
                 r=rank, lora_alpha=alpha, target_modules=modules, init_lora_weights=False
             )
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # that there are several adapters, which is the idea
+                # It warns of a second adapter, and several are what this class is for.
+                warnings.simplefilter("ignore")
                 inject_adapter_in_model(config, model, key)
         model._hf_peft_config_loaded = True  # noqa: SLF001 - as MindOne's own loaders do
         cells = {

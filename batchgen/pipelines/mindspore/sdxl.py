@@ -256,5 +256,5 @@ def _denormalised(ms: Any, latents: Any, config: Any) -> Any:
 
 
 def _pixels(floats: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """8-bit pixels of values in [0, 1], rounded as diffusers does; what is no number becomes 0."""
+    """8-bit pixels of values in [0, 1], rounded as diffusers does; NaN becomes 0."""
     return (np.nan_to_num(floats) * 255).round().astype(np.uint8)
