@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from batchgen.config.counts import counted
 from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.doctor import cann, npu_smi
 from batchgen.doctor.check import Check, failed, ok, warning
@@ -61,7 +62,8 @@ def npu_checks(
     if not visible:
         return
     if device.index >= len(visible):
-        finding = f"device.index={device.index}, and {len(visible)} NPUs are visible, from 0"
+        last = len(visible) - 1
+        finding = f"device.index={device.index}, and the last visible NPU is {last}, from 0"
         yield failed("npu", finding, "device.index=0")
         return
     chip = visible[device.index]
@@ -75,7 +77,7 @@ def _driver(output: str | None, table: NpuTable, nodes: list[str]) -> Check:
     if output is None:
         version = cann.driver_version()
         there = f"driver {version} is installed" if version else "no driver is installed"
-        devices = f"{len(nodes)} NPUs in /dev" if nodes else "no /dev/davinci*"
+        devices = f"{counted(len(nodes), 'NPU')} in /dev" if nodes else "no /dev/davinci*"
         finding = f"there is no npu-smi; {there}, {devices}"
         cure = f"install the driver, or start the container with docker run {_DOCKER} IMAGE"
         return failed("driver", finding, cure)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchgen.config import shell
+from batchgen.config.counts import counted
 from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
 from batchgen.config.paths import absence
@@ -98,7 +99,7 @@ def _sync_ms(path: Path) -> float:
 def _space(config: JobConfig, place: Path) -> Check:
     free = shutil.disk_usage(place).free
     n_images = int(free / needed_bytes(JobFolder(config.folder), config, 1))
-    finding = f"{size_text(free)} free, about {n_images:,} images"
+    finding = f"{size_text(free)} free, about {counted(n_images, 'image')}"
     if n_images < _FEW_IMAGES:
         return warning(
             "free space", finding, f"{shell.command('df', '-h', place)}; or {_ELSEWHERE}"

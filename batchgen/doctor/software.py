@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from batchgen.config.counts import counted
 from batchgen.doctor.check import Check, failed, ok, warning
 
 MACHINES = ("x86_64", "aarch64")
@@ -46,7 +47,9 @@ def _python(version: str) -> Check:
 
 
 def _platform(system: str, machine: str) -> Check:
-    name = f"{system} on {machine}, {len(os.sched_getaffinity(0))} cores for this process"
+    name = (
+        f"{system} on {machine}, {counted(len(os.sched_getaffinity(0)), 'core')} for this process"
+    )
     if system == "Linux" and machine in MACHINES:
         return ok("platform", name)
     return failed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchgen.config.counts import counted
 from batchgen.errors import ModelError
 from batchgen.model.model_file import AGAIN, file_errors, parsed
 
@@ -30,8 +31,8 @@ def refuse_other(place: Path, encoder: str, n_tokens: int) -> None:
         or (len(tokens) > BYTE_TOKENS and not merges)
     ):
         raise ModelError(
-            f"{place} is not a complete tokenizer: vocab.json has {len(tokens):,} tokens, "
-            f"merges.txt {len(merges):,} lines, and they do not belong together. {AGAIN}"
+            f"{place} is not a complete tokenizer: vocab.json has {counted(len(tokens), 'token')}, "
+            f"merges.txt {counted(len(merges), 'line')}, and they do not belong together. {AGAIN}"
         )
     if max(tokens.values()) >= n_tokens:
         raise ModelError(

@@ -61,7 +61,7 @@ def _settings_lines(
     values = config.image_defaults()
     of_preset = f", of sampling={preset}" if preset else ""
     yield (
-        f"settings  {values['steps']} steps, guidance {values['guidance_scale']:g}, "
+        f"settings  {counted(values['steps'], 'step')}, guidance {values['guidance_scale']:g}, "
         f"{values['scheduler']}, {config.width}x{config.height}{of_preset}"
     )
     n_rows = min(backlog.n_rows, config.limit or backlog.n_rows)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batchgen.config.counts import counted
 from batchgen.errors import FolderError
 from batchgen.ledger.reader import rows_in_order
 from batchgen.storage.folder import JobFolder
 
-_FORMS = {
-    "model": "{}",
-    "steps": "{} steps",
-    "guidance_scale": "guidance {:g}",
-    "scheduler": "{}",
-    "size": "{}",
-    "seed": "seed {}",
-    "negative_prompt": "negative: {}",
+_FORMS: Mapping[str, Callable[[Any], str]] = {
+    "model": str,
+    "steps": lambda steps: counted(steps, "step"),
+    "guidance_scale": "guidance {:g}".format,
+    "scheduler": str,
+    "size": str,
+    "seed": "seed {}".format,
+    "negative_prompt": "negative: {}".format,
 }
 """Settings in the order they are shown in, and how."""
 
@@ -82,4 +83,4 @@ def summarise(folder: JobFolder) -> Summary:
 def _words(row: Mapping[str, Any], names: Iterable[str]) -> str:
     """Return settings in words; what is null or empty is left out."""
     told = [name for name in names if row[name] not in (None, "")]
-    return ", ".join(_FORMS[name].format(row[name]) for name in told)
+    return ", ".join(_FORMS[name](row[name]) for name in told)

@@ -118,7 +118,8 @@ class Failures:
         if suspect is None or attempts < self._retry.max_attempts:
             return None
         self._attempts[request.key] = attempts - 1
-        died = ProcessDied(f"the process died {attempts} times: {suspect.reason}")
+        times = "once" if attempts == 1 else f"{attempts:,} times"
+        died = ProcessDied(f"the process died {times}: {suspect.reason}")
         return self.charge(Failed(request, died, 1))
 
     def charge(self, failed: Failed) -> Charge:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from batchgen.config.counts import counted
 from batchgen.errors import BlankImage, DeviceLost, DeviceOutOfMemory, Stopped
 from batchgen.faults.diagnosis import with_cure
 from batchgen.images.blank import blank_reason
@@ -134,9 +135,8 @@ class Maker:
         if above is None:
             yield from (Failed(image, error, len(batch.requests)) for image in batch.pending)
             return
-        logger.warning(
-            "out of memory at %s with %d images; now %s", size, len(batch.requests), above
-        )
+        n_images = counted(len(batch.requests), "image")
+        logger.warning("out of memory at %s with %s; now %s", size, n_images, above)
         self._rungs[size] = above
         has_worked = False
         for outcome in self.make(batch):
@@ -163,7 +163,8 @@ class Maker:
         }
         second = first
         if blank and not self._pipeline.vae_is_float32:
-            logger.warning("%d blank pictures; once more with the VAE in float32", len(blank))
+            n_blank = counted(len(blank), "blank picture")
+            logger.warning("%s; once more with the VAE in float32", n_blank)
             second = self._call(batch, rung, float32=True)
         return [
             self._outcome(image, position, second if position in blank else first)

@@ -198,8 +198,8 @@ class JobFolder:
         if shards:
             merge = shlex.join(["batchgen", "merge", str(self.root)])
             raise FolderError(
-                f"{self.root} lies in {len(shards):,} shards, the first {shards[0].root.name}: "
-                f"merge them when they have stopped: {merge}"
+                f"{self.root} lies in shards, {len(shards):,} so far, the first "
+                f"{shards[0].root.name}: merge them when they have stopped: {merge}"
             )
 
     def is_job(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchgen.config import shell
+from batchgen.config.counts import counted
 from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
 from batchgen.table.columns import gives_prompt
@@ -201,8 +202,9 @@ class DelimitedFile:
     def _ragged(self, where: str, row: list[str], n_fields: int) -> TableError:
         text = self._format["delimiter"].join(row)
         return TableError(
-            f"{self._path}, {where} has {len(row)} fields where the header has {n_fields}; it "
-            f"begins {shown(text)}. Quote a cell that contains the delimiter or a line break."
+            f"{self._path}, {where} has {counted(len(row), 'field')} where the header has "
+            f"{n_fields}; it begins {shown(text)}. Quote a cell that contains "
+            "the delimiter or a line break."
         )
 
     def _malformed(self, where: str, text: str, problem: str) -> TableError:

@@ -122,7 +122,7 @@ def json_kind(path: Path) -> str:
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
             return f"holds more than one JSON value, as JSON Lines do. Rename it: {_mv(path, 'l')}."
-        return "is no JSON. Name a table, such as JSON Lines with a prompt in each object."
+        return "is not JSON. Name a table, such as JSON Lines with a prompt in each object."
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         what = "holds captions as COCO has them"
         code = "pd.DataFrame(d['annotations']).to_csv('table.csv', index=False)"

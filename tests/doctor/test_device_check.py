@@ -106,7 +106,7 @@ def test_no_npu_smi_tells_how_to_give_it_to_a_container(tmp_path: Path) -> None:
     (tmp_path / "davinci0").touch()
     (tmp_path / "davinci_manager").touch()
     (check,) = npu_checks(None, DeviceConfig(), 0, tmp_path)
-    assert "1 NPUs in /dev" in check.finding
+    assert "1 NPU in /dev" in check.finding
     assert "--device=/dev/davinci_manager" in check.cure
 
 

@@ -152,7 +152,7 @@ def test_config_that_asks_for_a_billion_layers_costs_no_time(files: ModelFiles) 
     ("name", "content", "fault"),
     [
         ("vocab.json", "{}", "not a complete tokenizer: vocab.json has 0 tokens"),
-        ("merges.txt", "#version: 0.2\nr e\n", "merges.txt 1 lines"),
+        ("merges.txt", "#version: 0.2\nr e\n", r"merges\.txt 1 line,"),
         ("vocab.json", json.dumps({f"t{n}": n for n in range(600)}), "600 tokens"),
         ("vocab.json", '{"a": "b"}', r"vocab\.json does not number its tokens"),
         ("merges.txt", "#version: 0.2\né e\n", r"merges\.txt is not UTF-8 text"),

@@ -67,3 +67,10 @@ def test_a_folder_that_is_no_job_is_refused(folder: JobFolder) -> None:
     """It says what is missing."""
     with pytest.raises(FolderError, match=r"no job\.json in it"):
         summarise(folder)
+
+
+def test_one_step_is_a_step(prompts: WritePrompts, run_job: RunJob, folder: JobFolder) -> None:
+    """As few-step models draw."""
+    prompts(1)
+    run_job(sampling={"steps": 1})
+    assert summarise(folder).common.startswith("fake, 1 step, guidance")

@@ -306,3 +306,11 @@ def test_only_images_above_the_size_are_tiled() -> None:
         stage = scene(vae_tiling=limit)
         stage.make(*images(1))
         assert [decoding.tiling for decoding in stage.pipeline.decodings] == [is_tiled]
+
+
+def test_the_log_counts_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    """One image is an image."""
+    scene(oom_above_batch=0).make(*images(1))
+    scene(blank_rows=[0]).make(*images(1))
+    assert "with 1 image; now" in caplog.text
+    assert "1 blank picture; once more" in caplog.text
