@@ -5,6 +5,7 @@ Read here without Hydra, so that a message names the file, the line and what to 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,15 @@ def problems(file: Path, group: str, names: Names) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        with contextlib.suppress(ValueError):  # a date that is none is text to Hydra
+            yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        is_wide = str(error.context).startswith("while parsing a block")
+        is_wide = str(error.context).startswith(("while parsing a block", "while constructing"))
         mark = error.problem_mark if is_wide else error.context_mark or error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         reason = " ".join(filter(None, (error.context, error.problem)))
         return [f"{file}{line}: this is not YAML ({reason}). {_yaml_advice(text, mark)}"]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         return [f"{file}: this is not YAML in UTF-8 ({reason}). Write it anew as plain text."]
     except OSError as error:
@@ -60,14 +63,23 @@ def problems(file: Path, group: str, names: Names) -> list[str]:
 
 
 def chosen(file: Path) -> dict[str, str]:
-    """Return the names that a file's `defaults` choose, by group."""
-    entries = yaml.safe_load(file.read_text(encoding="utf-8")).get("defaults") or []
+    """Return the names that the `defaults` of a file without problems choose, by group."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    defaults = [value for key, value in _pairs(node) if key.value == "defaults"]
     return {
-        str(key).removeprefix("override /"): str(name)
-        for entry in entries
-        if isinstance(entry, dict)
-        for key, name in entry.items()
+        str(key.value).removeprefix("override /"): str(name.value)
+        for entries in defaults
+        for entry in entries.value
+        for key, name in _pairs(entry)
     }
+
+
+def _pairs(node: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Return the keys and values of a mapping; none of anything else."""
+    pairs: list[tuple[yaml.Node, yaml.Node]] = (
+        node.value if isinstance(node, yaml.MappingNode) else []
+    )
+    return pairs
 
 
 def leaves(file: Path) -> Iterator[Leaf]:
@@ -85,7 +97,9 @@ def _leaves(file: Path, prefix: str, node: yaml.MappingNode) -> Iterator[Leaf]:
         if isinstance(value, yaml.MappingNode):
             yield from _leaves(file, f"{name}.", value)
         else:
-            content = yaml.safe_load(yaml.serialize(value))
+            content = value.value
+            with contextlib.suppress(ValueError):  # a date that is none is text to Hydra
+                content = yaml.safe_load(yaml.serialize(value))
             yield Leaf(_at(file, key), name, content)
 
 
@@ -127,7 +141,7 @@ def _has_header(text: str) -> bool:
 def _twice(file: Path, node: yaml.Node) -> Iterator[str]:
     """Yield a sentence for each key that stands twice in a mapping."""
     seen: set[str] = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+    for key, value in _pairs(node):
         if str(key.value) in seen:
             yield f"{_at(file, key)}: {key.value} stands there twice. Leave one out."
         seen.add(str(key.value))
@@ -167,7 +181,7 @@ def _of_defaults(file: Path, node: yaml.Node, names: Names | None) -> Iterator[s
         if isinstance(entry, yaml.ScalarNode) and entry.value.strip("/") in keys.GROUPS:
             name = entry.value.strip("/")
             yield f"{_at(file, entry)}: which {name}? Write `- override /{name}: NAME`."
-        for key, value in entry.value if isinstance(entry, yaml.MappingNode) else ():
+        for key, value in _pairs(entry):
             yield from _of_default(file, key, str(value.value), names)
 
 

@@ -19,8 +19,8 @@ def plan(options: argparse.Namespace) -> int:
         print(composer.yaml(options.overrides), end="")
         return ExitCode.done
     if not options.multirun:
-        preset = composer.preset(options.overrides)
-        print("\n".join(forecast(composer.job(options.overrides), preset=preset)))
+        job = composer.job(options.overrides)
+        print("\n".join(forecast(job, preset=composer.preset(options.overrides))))
         return ExitCode.done
     points, codes = points_of(composer, options.overrides)
     swept = composer.swept_keys(options.overrides)

@@ -60,7 +60,7 @@ def parameters_of(path: Path) -> str | None:
 
     Raises `OSError` for a file that does not open as an image.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         if picture.format == "PNG":
             picture.load()
             text = getattr(picture, "text", {}).get("parameters")
@@ -76,13 +76,13 @@ def read_pixels(path: Path) -> NDArray[np.uint8]:
 
     Raises `OSError` for a file that does not open as an image.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[PillowImage.Image]:
-    """Open an image file; what Pillow raises for a damaged one becomes an `OSError`."""
+def opened(path: Path) -> Iterator[PillowImage.Image]:
+    """Yield an image file as Pillow's image; what a damaged one raises becomes an `OSError`."""
     try:
         with PillowImage.open(path) as picture:
             yield picture

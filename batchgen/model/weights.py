@@ -129,7 +129,7 @@ def receipt(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     is_one = isinstance(written, dict) and isinstance(written.get("sha256"), dict)
-    return written if is_one else {}
+    return written if is_one and isinstance(written.get("patterns", []), list) else {}
 
 
 def _refuse_changed(folder: Path, contents: dict[str, str]) -> None:

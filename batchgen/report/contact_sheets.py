@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from batchgen.errors import ConfigError
+from batchgen.images.image_file import opened
 from batchgen.report.layout import (
     COMMON,
     DETAIL,
@@ -162,11 +163,11 @@ class _Painter:
         if self.folder.image_number(name) is None:
             return "not an image of this job"
         try:
-            with PillowImage.open(self.folder.root / name) as picture:
+            with opened(self.folder.root / name) as picture:
                 size = (self.layout.width, self.layout.height)
                 picture.thumbnail(size, PillowImage.Resampling.LANCZOS, reducing_gap=2.0)
                 return picture.convert("RGB")
         except FileNotFoundError:
             return "missing"
-        except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
-            return getattr(error, "strerror", None) or "damaged"
+        except OSError as error:
+            return error.strerror or "damaged"

@@ -120,7 +120,9 @@ def _row_differences(
     """Yield the first changed images, each with what is different by the name of the setting."""
     wanted = {image.key: image for image in backlog.changed}
     for _, table in live_tables(contents):
-        for row in table.to_pylist() if wanted else ():
+        if not wanted:
+            return
+        for row in table.to_pylist():
             image = wanted.pop((row["row_key"], row["image_index"]), None)
             if image is None:
                 continue

@@ -204,7 +204,7 @@ def _refuse_other_bytes(folders: list[JobFolder]) -> None:
 
 def _retire(shard: JobFolder, folder: JobFolder) -> None:
     """Delete a shard all of whose rows are in; what is not of a job is kept."""
-    aside = folder.removed / shard.root.name
+    aside = folder.removed / f"{shard.root.name}-{secrets.token_hex(3)}"
     with storage_errors(shard.root):
         strange = [path for path in shard.root.iterdir() if path.name not in _OURS]
         for path in [*strange, *([shard.removed] if shard.removed.exists() else [])]:

@@ -48,7 +48,7 @@ def sha256(file: Path) -> str:
 def _stamps(file: Path) -> dict[str, list[Any]]:
     try:
         known = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(known, dict):
         return {}

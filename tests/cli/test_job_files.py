@@ -46,6 +46,9 @@ def refusal(text: str) -> str:
         (FAKE + "sampling:\n  steps: many\n", 6, "sampling.steps: Value 'many'"),
         (FAKE + "model:\n  latncy_s: 1\n", 6, "'latncy_s' not in 'FakeModel'"),
         (FAKE + "sampling:\n", 5, "nothing stands below `sampling:`"),
+        (FAKE + "name: !!python/object:os.system x\n", 5, "could not determine a constructor"),
+        (FAKE + "? [a, b]\n: c\n", 5, "found unhashable key"),
+        (HEADER + "defaults: 5\n", 2, "`defaults:` is a list"),
     ],
 )
 @pytest.mark.usefixtures("workplace")
@@ -56,6 +59,30 @@ def test_a_broken_job_file_is_told_its_line_and_what_to_write(
     problem = refusal(text)
     assert f"jobs/x.yaml, line {line}: " in problem
     assert advice in problem
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(
+    "content", [b"", b"- a\n", b"\xff\xfe", b"[" * 5000, FAKE.encode() + b"sampling: {\n"]
+)
+@pytest.mark.usefixtures("workplace")
+def test_a_broken_job_file_is_a_sentence_to_every_command(
+    command: str, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plan` looks into the file for the preset as well."""
+    Path("jobs").mkdir()
+    Path("jobs/x.yaml").write_bytes(content)
+    assert main((command, "jobs=x")) == 2
+    assert "jobs/x.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_date_that_is_none_is_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """YAML would make a date of it, Hydra does not."""
+    Path("jobs").mkdir()
+    Path("jobs/x.yaml").write_text(FAKE + "name: 2026-02-30\n")
+    assert main(("plan", "jobs=x")) == 0
+    assert "outputs/2026-02-30" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("workplace")

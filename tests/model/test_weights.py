@@ -227,7 +227,7 @@ def test_second_identity_reads_no_weights(model: SdxlModel, monkeypatch: Any) ->
     assert weights.identity(model, CPU) == before
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"a": 1}', "[" * 100_000])
 def test_damaged_stamps_are_made_anew(model: SdxlModel, damage: str) -> None:
     """The stamp file is only a memory."""
     before = weights.identity(model, CPU)

@@ -241,9 +241,22 @@ def test_files_that_are_no_shards_and_removed_images_are_kept(
     (folder.root / "notes.txt").write_text("mine")
     (folder.removed / "x").mkdir(parents=True)
     merge(whole)
-    aside = whole.removed / "shard-00-of-01"
+    (aside,) = whole.removed.glob("shard-00-of-01-*")
     assert (aside / "notes.txt").read_text() == "mine"
     assert (aside / "removed" / "x").is_dir()
+
+
+def test_what_is_kept_of_a_shard_is_kept_of_each_that_had_its_name(
+    make: Callable[..., JobResult], whole: JobFolder
+) -> None:
+    """A shard that makes what it lacked is merged once more, and once more."""
+    for text in ("first", "second", "third"):
+        folder = JobFolder(make(shard="0/1").folder)
+        (folder.root / "notes.txt").write_text(text)
+        (folder.removed / "x").mkdir(parents=True)
+        merge(whole)
+    kept = whole.removed.glob("shard-00-of-01-*")
+    assert {(place / "notes.txt").read_text() for place in kept} == {"first", "second", "third"}
 
 
 def test_an_image_whose_file_is_gone_is_made_again(
