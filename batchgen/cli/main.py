@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from pathlib import Path
 
 from tqdm import tqdm
 
 from batchgen.cli.arguments import parser
 from batchgen.cli.messages import say
-from batchgen.errors import BatchgenError, ExitCode
+from batchgen.errors import BatchgenError, ExitCode, FolderError
 from batchgen.runner.stopping import SIGNALS
 from batchgen.runner.streams import make_streams_a_courtesy
 
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = logging.getLogger("batchgen")
     root.addHandler(handler)
     try:
+        _refuse_lost_place()
         with _interrupting() if options.name == "run" else nullcontext():
             return _command(options.name)(options)
     except BatchgenError as error:
@@ -69,6 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     finally:
         root.removeHandler(handler)
+
+
+def _refuse_lost_place() -> None:
+    """Raise `FolderError` where the working folder was deleted: no path means anything then."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise FolderError("The working folder was deleted. cd to one that is there.") from error
 
 
 @contextmanager

@@ -64,10 +64,9 @@ def sightings(path: Path) -> list[Sighting]:
         with path.open(encoding=_encoding(path), errors="replace", newline="\n") as log:
             lines, first_error = _first_lines(log)
     except OSError as error:
-        reason = absence(path) if path.is_symlink() and not path.exists() else None
-        raise ConfigError(
-            [f"--log {path} {reason or f'cannot be read: {error.strerror}'}."]
-        ) from error
+        is_absent = isinstance(error, FileNotFoundError)
+        reason = absence(path) if is_absent else f"cannot be read: {error.strerror}"
+        raise ConfigError([f"--log {path} {reason}."]) from error
     return _explained(lines, first_error)
 
 

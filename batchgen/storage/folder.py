@@ -211,6 +211,8 @@ class JobFolder:
         """Return what job.json says, None where there is none yet."""
         try:
             with reading_errors(self.root):
+                if not self.root.is_dir():
+                    return None
                 content = json.loads(self.job_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -390,3 +391,30 @@ def test_a_link_that_leads_to_itself_is_a_sentence(capsys: pytest.CaptureFixture
         assert "loop" in capsys.readouterr().err
     assert main(("doctor", "model=fake", "output_root=loop")) == 2
     assert "loop is a link to 'loop', and nothing is there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [RUN, ("status",), ("repro", "x.png"), ("doctor", "model=fake")]
+)
+def test_a_working_folder_that_was_deleted_is_a_sentence(
+    command: tuple[str, ...], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is to be found from there."""
+    place = workplace / "gone"
+    place.mkdir()
+    os.chdir(place)
+    place.rmdir()
+    assert main(command) == 2
+    assert "The working folder was deleted" in capsys.readouterr().err
+    os.chdir(workplace)
+
+
+@pytest.mark.usefixtures("workplace")
+def test_a_name_that_is_too_long_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is a file a folder."""
+    long = "a" * 300
+    for command in (("verify", long), ("status", long), ("repro", long), ("doctor", "--log", long)):
+        assert main(command) == 2
+        assert "File name too long" in capsys.readouterr().err
+    assert main(("merge", "t.csv")) == 2
+    assert "t.csv has no shard in it" in capsys.readouterr().err

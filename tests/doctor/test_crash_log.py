@@ -107,7 +107,7 @@ def test_bytes_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The message names the file."""
-    with pytest.raises(ConfigError, match=r"none\.log cannot be read"):
+    with pytest.raises(ConfigError, match=r"none\.log is not there"):
         sightings(tmp_path / "none.log")
 
 
