@@ -17,7 +17,13 @@ COMPONENTS = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2
 
 
 def spellings(component: str, module: str, modules: Collection[str]) -> Iterator[str]:
-    """Yield what files call a layer of a component that has these `modules`."""
+    """Yield what files call a layer.
+
+    Args:
+        component: A key of `COMPONENTS`.
+        module: The layer's path in it, such as `mid_block.attentions.0.proj_in`.
+        modules: The paths of all its layers.
+    """
     yield f"{component}.{module}"
     parent, _, last = module.removesuffix(".0").rpartition(".")
     if parent.endswith(("attn1", "attn2")):

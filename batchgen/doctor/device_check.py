@@ -50,7 +50,14 @@ def npu_smi_output() -> str | None:
 def npu_checks(
     output: str | None, device: DeviceConfig, needed_bytes: int, dev: Path = Path("/dev")
 ) -> Iterator[Check]:
-    """Yield what the driver says; `needed_bytes` is what the model's weights take on the NPU."""
+    """Yield what the driver says.
+
+    Args:
+        output: What `npu-smi info` printed; None where there is no such command.
+        device: The NPU that the job asks for.
+        needed_bytes: What the model's weights take on it.
+        dev: Where the kernel shows NPUs.
+    """
     table = npu_smi.parse(output or "")
     yield _driver(output, table, sorted(path.name for path in dev.glob("davinci[0-9]*")))
     n_chips = len(table.chips)

@@ -31,9 +31,17 @@ Say = Callable[[str], None]
 def all_wanted(
     model: ModelConfig, adapters: Mapping[str, AdapterConfig], source: str, say: Say
 ) -> list[Wanted]:
-    """What a job needs from `modelscope`, `hf`, or a folder: adapters first, which are small.
+    """What a job needs of a hub: adapters first, which are small.
 
-    Says so where the model needs nothing.
+    Args:
+        model: The job's model.
+        adapters: Its adapters, by name; those without a `hub_id` need nothing.
+        source: `modelscope`, `hf`, or a folder that holds the files.
+        say: Told where the model needs nothing.
+
+    Raises:
+        ModelError: The folder has not got them, or `model.path` names files of the user's own that
+            are no complete model.
     """
     wanted: list[Wanted] = [
         wanted_adapter(name, config, source)

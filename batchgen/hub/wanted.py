@@ -174,7 +174,7 @@ def wanted_model(model: SdxlModel, source: str) -> WantedModel:
 
 
 def wanted_adapter(name: str, config: AdapterConfig, source: str) -> WantedAdapter:
-    """An adapter with a `hub_id` from `modelscope`, `hf`, or a folder."""
+    """An adapter with a `hub_id` from `modelscope`, `hf`, or a folder; `name` is the job's own."""
     hub_id = str(config.hub_id)
     if source == "modelscope":
         return WantedAdapter(ModelScope(hub_id, "master"), name, config)

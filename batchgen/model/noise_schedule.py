@@ -108,7 +108,14 @@ def refuse_unknown(file: Path, config: Mapping[str, Any], index: object) -> None
 
 
 def refuse_marks(single: Path, keys: Collection[str], scheduler: Path, predicted: str) -> None:
-    """Raise `OtherModel` for a single file that is marked as another kind than `scheduler` says."""
+    """Raise `OtherModel` for a single file that is marked as another kind than its scheduler says.
+
+    Args:
+        single: The file.
+        keys: Names of its tensors.
+        scheduler: The scheduler_config.json beside it.
+        predicted: The prediction type in there.
+    """
     edm = next((key for key in sorted(keys) if key.startswith(_EDM)), None)
     if edm is not None:
         raise OtherModel(

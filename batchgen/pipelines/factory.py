@@ -16,11 +16,19 @@ def load(
     kind: DeviceKind,
     adapters: Mapping[str, Adapter] = NO_ADAPTERS,
 ) -> Pipeline:
-    """Load a model onto `kind`, which is `ascend` or `cpu`, and return it ready to generate.
-
-    `adapters` are all that images may name; each is loaded when the first one does.
+    """Load a model and return it ready to generate.
 
     Takes seconds to minutes, and imports mindspore for every model but `fake`.
+
+    Args:
+        model: The model.
+        device: How the device is set up.
+        kind: `ascend` or `cpu`: where the model goes.
+        adapters: All that images may name; each is loaded when the first one does.
+
+    Raises:
+        DeviceError: The device does not start, or the model does not fit on it.
+        ModelError: Its files, or those of an adapter, cannot be used.
     """
     if isinstance(model, FakeModel):
         from batchgen.pipelines.fake import FakePipeline

@@ -49,9 +49,17 @@ def contact_sheets(
     Sheets are PNG files in report/, 00000.png and so on, of at most `columns` by 8 images and at
     most 4,096 pixels a side; those of an earlier report are replaced, surplus ones removed. An
     image that is missing or damaged is an empty frame that says so. One sheet is in memory at a
-    time. Safe beside a running job. `font` is a font file, for prompts in letters that no font
-    found has. Raises `FolderError` where there is nothing to show, `JobInUse` beside another
-    report, `ConfigError` for a bad font or number of columns.
+    time. Safe beside a running job.
+
+    Args:
+        folder: The job's.
+        columns: Images side by side at most, 1 to 12.
+        font: A font file, for prompts in letters that no font found here has.
+
+    Raises:
+        FolderError: There is nothing to show.
+        JobInUse: Another report of this job is being drawn.
+        ConfigError: The font does not open, or no sheet has so many columns.
     """
     if not 1 <= columns <= MOST_COLUMNS:
         raise ConfigError([f"columns is {columns}, and must be from 1 to {MOST_COLUMNS}."])

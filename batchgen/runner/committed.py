@@ -65,7 +65,13 @@ def scanned(job: Job, table: Table, committed: Committed) -> Backlog:
 
 
 def set_aside(state: LedgerState, config: JobConfig, to_drop: Iterable[Key] = ()) -> SetAside:
-    """Return which images are no longer made in their batch, or not at all, from the ledger."""
+    """Return which images are no longer made in their batch, or not at all.
+
+    Args:
+        state: What the ledger records of failures and suspects.
+        config: How often an image may fail, and what is done about files that are gone.
+        to_drop: Images to be left out from now on, besides those that were before.
+    """
     is_undone = config.on_missing is OnMissing.redo
     dropped = {*to_drop} if is_undone else {*state.dropped, *to_drop}
     if config.retry.failed:

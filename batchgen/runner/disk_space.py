@@ -79,7 +79,7 @@ def _pixels_in(path: Path) -> int:
 def refuse_if_full(
     folder: JobFolder, config: JobConfig, n_images: int, average: Average | None = None
 ) -> None:
-    """Raise `StorageError` where the images to come do not fit; see `needed_bytes`."""
+    """Raise `StorageError` where the images to come do not fit; arguments as of `needed_bytes`."""
     if not n_images:
         return
     place = existing_parent(folder.root)

@@ -85,12 +85,19 @@ class PipelineCache:
 def run_job(
     config: JobConfig, cache: PipelineCache, stop: Stop, staged: Path | None = None
 ) -> JobResult:
-    """Make what is left of a job, and return how it ended; the caller closes the cache.
+    """Make what is left of a job, and return how it ended.
 
-    `staged` is a table that takes the place of the config's once the start is let in.
+    All that ends a start once it has begun is told by the result: what was committed stays.
 
-    Raises `Refused` where nothing was started, and `Stopped` for a signal before that. All else
-    ends in a `JobResult`: what was committed until then stays.
+    Args:
+        config: The job's.
+        cache: Keeps the pipeline from job to job; the caller closes it.
+        stop: Says when to stop, and takes the signals.
+        staged: A table that takes the place of the config's when nothing refuses the start.
+
+    Raises:
+        Refused: Nothing was started, nothing was changed.
+        Stopped: A signal came before the start began.
     """
     with stop.interrupting():
         job = Job.identify(config, staged)

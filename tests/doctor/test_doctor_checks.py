@@ -228,6 +228,15 @@ def test_an_output_folder_that_cannot_be_written_is_a_failure() -> None:
     assert check.cure.startswith("output_root=")
 
 
+def test_an_output_folder_that_is_a_link_to_nothing_fails(tmp_path: Path) -> None:
+    """A run refuses it, and Python's own `resolve` raises `RuntimeError` for this one."""
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    (check,) = output_check.checks(JobConfig(table="t.csv", output_root=str(loop)))
+    assert check.outcome is Outcome.failed
+    assert f"{loop} is a link to 'loop', and nothing is there" in check.finding
+
+
 def test_a_disk_that_is_nearly_full_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,13 +24,20 @@ from batchgen.pipelines.mindspore.machine import Machine
 
 
 def loaded(machine: Machine, files: ModelFiles, dtypes: tuple[Dtype, Dtype]) -> Any:
-    """The pipeline of files that `ModelFiles.check` has found whole; `dtypes` as in the identity.
+    """The pipeline of files that `ModelFiles.check` has found whole.
 
     Tensors are read here, one after another, and every parameter must get its own: mindone's
     loader initialises a missing one at random, holds a component twice in memory while it loads,
     and does not check that shards hold what their index lists.
 
-    Raises `ModelError` for files that do not fill the model.
+    Args:
+        machine: The device, started.
+        files: The model's.
+        dtypes: Of the model and of its VAE, as in the identity.
+
+    Raises:
+        ModelError: The files do not fill the model.
+        DeviceError: It does not fit on the device.
     """
     import_mindone()
     from mindone.diffusers import StableDiffusionXLPipeline

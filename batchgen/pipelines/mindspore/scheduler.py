@@ -13,9 +13,12 @@ def scheduler(
 ) -> Any:
     """A new scheduler for one call: they keep state, which must not leak into the next.
 
-    `model_config` is that of the scheduler the model came with; its noise schedule holds for all
-    of them, and so does its timestep spacing, unless another is asked for. `has_zero_snr` is the
-    model's, which a mark in its file can say as well.
+    Args:
+        name: Of `config.schedulers.SCHEDULERS`.
+        model_config: That of the scheduler the model came with; its noise schedule holds for all
+            of them.
+        timestep_spacing: `model` for that of `model_config`, or another.
+        has_zero_snr: The model's, which a mark in its file can say as well.
     """
     from mindone.diffusers import schedulers
 
