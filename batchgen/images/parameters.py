@@ -153,12 +153,12 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
     """Return the settings and the model's name behind a `parameters` text of ours.
 
     In pictures of version 0.1.0 line breaks in a prompt became spaces. Raises `ImageError` for a
-    text that says too little.
+    text that says too little, or a number that no image can have.
     """
     *lines, last = parameters.split("\n")
-    pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
     prompt, negative = _texts(lines)
     try:
+        pairs = {key: _unquoted(value) for key, value in _PAIR.findall(last)}
         width, _, height = pairs["Size"].partition("x")
         named = [*_ALWAYS, *(name for name in _UNUSUAL if _label(name) in pairs)]
         values = {name: _read(name, pairs[_label(name)]) for name in named}
@@ -173,6 +173,10 @@ def settings_of(parameters: str) -> tuple[Settings, str]:
         )
     except (KeyError, ValueError, IndexError) as error:
         raise ImageError(f"the settings inside cannot be read: {parameters[:60]!r}") from error
+    for name, row in SETTINGS.items():
+        value = getattr(settings, name)
+        if row.kind is not str and (problem := row.problem(value)):
+            raise ImageError(f"the settings inside cannot be used: {name}={value!r} {problem}")
     return settings, pairs.get("Model", "")
 
 

@@ -153,12 +153,27 @@ def test_lines_and_numbers_are_shown_as_people_wrote_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a cat", "a cat\nSteps: 30", "a\nSteps: x, Size: 1x1, Seed: "]
+    "text",
+    [
+        "",
+        "a cat",
+        "a cat\nSteps: 30",
+        "a\nSteps: x, Size: 1x1, Seed: ",
+        f'{text_of()}, Lora hashes: "a: b',
+        f'{text_of()}, Hashes: "a\\q"',
+    ],
 )
 def test_a_text_that_says_too_little_is_refused(text: str) -> None:
-    """It is shown."""
+    """Or says it in quotes that do not close; it is shown."""
     with pytest.raises(ImageError, match="cannot be read"):
         settings_of(text)
+
+
+@pytest.mark.parametrize("changed", [{"width": 10**6}, {"steps": -1}, {"guidance_scale": 1e9}])
+def test_a_number_that_no_image_has_is_refused(changed: dict[str, Any]) -> None:
+    """A picture from elsewhere must not ask for a terabyte of pixels."""
+    with pytest.raises(ImageError, match=f"cannot be used: {next(iter(changed))}="):
+        settings_of(text_of(**changed))
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
