@@ -237,8 +237,9 @@ class Job:
 
 def comparable(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of an environment, or of a whole identity, that pictures may depend on."""
-    versions = environment.get("versions", {})
-    compared = {name: versions[name] for name in _COMPARED if name in versions}
+    versions = environment.get("versions")
+    known = versions if isinstance(versions, Mapping) else {}
+    compared = {name: known[name] for name in _COMPARED if name in known}
     return {**environment, "versions": compared}
 
 

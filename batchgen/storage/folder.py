@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from batchgen.errors import FolderError
 from batchgen.storage.atomic import opening_errors, reading_errors, write_atomically
@@ -22,6 +22,9 @@ _SHARD = re.compile(r"shard-\d{2,}-of-\d{2,}", re.ASCII)
 
 FORMAT = 1
 """Number of the form of job.json and of all that is in a job's folder; 0.1.0 wrote none."""
+
+_OBJECTS = ("identity", "config", "table", "environments", "shards")
+"""What of job.json are objects, where they are there."""
 
 _CARD = """---
 configs:
@@ -221,7 +224,7 @@ class JobFolder:
                 f"{self.job_json} cannot be read ({error}). Move it away to go on; the images are "
                 "then compared by their own metadata."
             ) from error
-        if not isinstance(content, dict) or not isinstance(content.get("identity"), dict):
+        if not _is_identity(content):
             raise FolderError(
                 f"{self.job_json} was not written by batchgen. Move it away to go on; the images "
                 "are then compared by their own metadata."
@@ -238,6 +241,16 @@ class JobFolder:
         """Replace one of the folder's JSON files."""
         text = json.dumps(content, ensure_ascii=False, indent=2)
         write_atomically(path, text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def _is_identity(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether JSON has the shape of a job.json, as far as it is looked into."""
+    if not isinstance(content, dict) or "identity" not in content:
+        return False
+    objects = [content[name] for name in _OBJECTS if name in content]
+    if not all(isinstance(one, dict) for one in objects):
+        return False
+    return all(isinstance(one, dict) for one in content.get("environments", {}).values())
 
 
 def is_dangling(path: Path) -> bool:

@@ -17,7 +17,7 @@ from batchgen.ledger import events
 from batchgen.ledger.state import LedgerState
 from batchgen.runner.committed import set_aside
 from batchgen.runner.device_choice import resolved_device
-from batchgen.runner.identity import Job
+from batchgen.runner.identity import Job, comparable
 from batchgen.storage.folder import JobFolder
 
 
@@ -227,3 +227,11 @@ def test_retry_failed_starts_anew(fake_config: MakeConfig) -> None:
     """Nothing is set aside: the rows are made in their batches again."""
     aside = aside_of(fake_config, {"type": "fail", "failure": failed(3)}, failed=True)
     assert (aside.retries, aside.failed) == ({}, {})
+
+
+@pytest.mark.parametrize("versions", [None, [], "x", {"numpy": None}])
+def test_versions_of_another_shape_are_none(versions: object) -> None:
+    """An environment in a job.json that somebody edited is compared by what else it says."""
+    compared = comparable({"dtype": "float32", "versions": versions})
+    assert compared["dtype"] == "float32"
+    assert compared["versions"] in ({}, {"numpy": None})

@@ -84,8 +84,13 @@ def test_identity_survives_writing_and_reading(folder: JobFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", "{}", '{"identity": 3}', '{"name": "npm"}', "\x00\x01"]
-)
+    "text",
+    [
+        "", "{", "[]", "3", "{}", '{"identity": 3}', '{"name": "npm"}', "\x00\x01",
+        '{"identity": {}, "config": null}', '{"identity": {}, "environments": []}',
+        '{"identity": {}, "environments": {"0": 5}}', '{"identity": {}, "table": "t.csv"}',
+    ],
+)  # fmt: skip
 def test_foreign_job_json_is_refused_by_name(folder: JobFolder, text: str) -> None:
     """A job.json that is torn, or another program's, is never taken for an identity."""
     folder.create()
