@@ -28,7 +28,10 @@ from batchgen.config.names import note_of_preset
 from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+
+_HYDRAS_OWN = ("object_type=", "reference_type=", "Config search path", "To append to your config")
+"""What the part of a message begins with that says nothing to a user."""
 
 
 class Composer:
@@ -75,7 +78,7 @@ class Composer:
         if _value_of("table", given) is None:
             job.table = job_files.table_of(self._chosen("jobs", given), job.table)
         if note := note_of_preset(_value_of("sampling", given), job.model):
-            log.warning("%s", note)
+            logger.warning("%s", note)
         return job
 
     def grid(self, arguments: Sequence[str]) -> Iterator[list[str]]:
@@ -236,12 +239,7 @@ def _reason(error: BaseException) -> str:
         cause = cause.__cause__
     lines = [line for line in str(cause).splitlines() if line.strip()]
     text = "; ".join(line.strip() for line in lines if "full_key" not in line)
-    for marker in (
-        "object_type=",
-        "reference_type=",
-        "Config search path",
-        "To append to your config",
-    ):
+    for marker in _HYDRAS_OWN:
         text = text.partition(marker)[0]
     text = re.sub(r"^In '[^']*': \w+ raised while composing config:; ", "", text)
     return text.strip(" ;.") + "."

@@ -16,7 +16,7 @@ from batchgen.config.models import MODELS, ModelConfig
 from batchgen.config.structure import structured
 from batchgen.errors import ConfigError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made")
 _DEFAULT_MODEL = "sdxl-base"
@@ -59,7 +59,7 @@ def config_from(settings: Mapping[str, Any]) -> JobConfig:
         raise ConfigError(problems)
     config.model = model
     if note := note_of_preset(settings.get("sampling"), model):
-        log.warning("%s", note)
+        logger.warning("%s", note)
     return config
 
 

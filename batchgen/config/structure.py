@@ -53,14 +53,6 @@ def structured(
     return config
 
 
-def type_problems(config: object) -> Iterator[str]:
-    """Yield a sentence for each field of a config, nested ones too, whose value does not fit."""
-    try:
-        structured(type(config), config)
-    except ConfigError as error:
-        yield from error.problems
-
-
 @functools.cache
 def _converter() -> Any:
     """Return the converter; made at the first use, as cattrs is slow to import."""

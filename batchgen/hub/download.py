@@ -7,7 +7,6 @@ none is not ours, so a new one gets its receipt before its first file.
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import json
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from batchgen.config.counts import counted
 from batchgen.config.models import AdapterConfig, ModelConfig, SdxlModel
 from batchgen.errors import ModelError
-from batchgen.hub.hubs import RemoteFile, bytes_here
+from batchgen.hub.hubs import RemoteFile, bytes_here, matches
 from batchgen.hub.wanted import Wanted, has_files, is_left_alone, wanted_adapter, wanted_model
 from batchgen.model import weights
 from batchgen.model.model_file import missing
@@ -179,9 +178,7 @@ def _finished(wanted: Wanted) -> Path | None:
 
 
 def _matching(paths: Iterable[str], patterns: Sequence[str]) -> set[str]:
-    return {
-        path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
-    }
+    return {path for path in paths if matches(path, patterns)}
 
 
 def _refuse_full_disk(to: Path, files: Sequence[RemoteFile]) -> None:

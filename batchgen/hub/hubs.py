@@ -95,7 +95,7 @@ class ModelScope:
         return [
             RemoteFile(file.path, file.size, file.sha256)
             for file in found
-            if not file.is_dir and _matches(file.path, patterns)
+            if not file.is_dir and matches(file.path, patterns)
         ]
 
     def fetch(self, patterns: Sequence[str], to: Path | None) -> Path:
@@ -150,7 +150,7 @@ class HuggingFace:
         return [
             RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None)
             for file in info.siblings or []
-            if _matches(file.rfilename, patterns)
+            if matches(file.rfilename, patterns)
         ]
 
     def fetch(self, patterns: Sequence[str], to: Path | None) -> Path:
@@ -190,7 +190,7 @@ class Mirror:
         return [
             RemoteFile(name, path.stat().st_size, known.get(name))
             for name, path in named
-            if _matches(name, patterns)
+            if matches(name, patterns)
         ]
 
     def fetch(self, patterns: Sequence[str], to: Path | None) -> Path:
@@ -233,7 +233,8 @@ def _copy(source: Path, target: Path) -> None:
         os.utime(draft, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _matches(path: str, patterns: Sequence[str]) -> bool:
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a whole path matches one of the patterns of fnmatch."""
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Collection
 from typing import Any
@@ -54,11 +55,9 @@ def as_type(column: Any, kind: pa.DataType) -> Any:
         return column
     if not pa.types.is_string(kind):
         return column.cast(kind)
-    try:
-        if not pa.types.is_floating(column.type) and not pa.types.is_boolean(column.type):
+    if not pa.types.is_floating(column.type) and not pa.types.is_boolean(column.type):
+        with contextlib.suppress(pa.ArrowException):
             return column.cast(kind)
-    except pa.ArrowException:
-        pass
     texts = [None if value is None else _text_of(value) for value in column.to_pylist()]
     return pa.chunked_array([pa.array(texts, pa.string())])
 

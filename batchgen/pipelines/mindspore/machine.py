@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,10 @@ class Machine:
         """Most memory in use since the reset: MindSpore's pool on an NPU, else the process."""
         if self.is_ascend:
             return int(self.ms.runtime.max_memory_allocated())
-        try:
+        with suppress(OSError):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
                     return int(line.split()[1]) * 1024
-        except OSError:
-            pass
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def empty_cache(self) -> None:
