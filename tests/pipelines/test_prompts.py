@@ -76,7 +76,7 @@ def test_only_the_latest_embeddings_are_kept(
 ) -> None:
     """A table of ten million prompts needs no more memory than one of ten."""
     monkeypatch.setattr(prompts, "KEPT_EMBEDDINGS", 2)
-    pipeline.prompts.forget()
+    pipeline.prompts._kept.clear()
     for prompt in ("one", "two", "one", "three"):
         pipeline.prompts.prompt(settings(prompt, guidance_scale=1.0))
     assert [text.prompt for text in pipeline.prompts._kept] == ["one", "three"]

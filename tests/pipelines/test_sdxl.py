@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -394,7 +395,10 @@ def test_users_own_model_is_loaded_by_its_path(pipeline: sdxl.SdxlPipeline, tmp_
         file.rename(file.with_suffix(".fp16.safetensors"))
     own = load(SdxlModel(path=str(folder), full_size=False), DeviceConfig(), CPU)
     np.testing.assert_array_equal(pixels(own, image()), pixels(pipeline, image()))
+    assert isinstance(own, sdxl.SdxlPipeline)
+    model = weakref.ref(own.pipe.unet)
     own.close()
+    assert model() is None, "a model that is closed still holds its memory"
 
 
 @pytest.mark.skipif(Path("/dev/davinci0").exists(), reason="needs a machine without an NPU")

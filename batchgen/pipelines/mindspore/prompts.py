@@ -137,10 +137,6 @@ class Prompts:
             }
         return arguments
 
-    def forget(self) -> None:
-        """Give the memory of the kept embeddings back."""
-        self._kept.clear()
-
     def _embedding(self, text: Text) -> Embedding:
         if text in self._kept:
             self._kept.move_to_end(text)

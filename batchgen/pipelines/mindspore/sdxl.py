@@ -98,8 +98,8 @@ class SdxlPipeline:
 
     def close(self) -> None:
         """Give the device's memory back."""
-        self.prompts.forget()
-        del self.pipe, self._adapters
+        # All that holds the model goes first, or there is nothing to give back yet.
+        del self.pipe, self._adapters, self.prompts
         self._machine.empty_cache()
 
     def _generation(self, settings: list[Settings], decoding: Decoding) -> Generation:
