@@ -1,5 +1,6 @@
 """What is wrong with a machine, its software, or a log, each fault with its cure.
 
+bounded       commands that may hang
 check         what a check says
 cann          the versions of CANN and driver, and whether set_env.sh was sourced
 npu_smi       the table that `npu-smi info` prints

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from batchgen.config.counts import counted
 from batchgen.config.device import DeviceConfig, DeviceKind
 from batchgen.doctor import cann, npu_smi
+from batchgen.doctor.bounded import ended
 from batchgen.doctor.check import Check, failed, ok, warning
 from batchgen.doctor.npu_smi import HEALTHY, Chip, NpuTable
 from batchgen.doctor.probe import Answer
@@ -33,18 +33,12 @@ def npu_smi_output() -> str | None:
     if command is None:
         return None
     try:
-        done = subprocess.run(
-            [command, "info"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"npu-smi did not answer within {_TIMEOUT_S:g} s"
+        end = ended([command, "info"], _TIMEOUT_S)
     except OSError as error:
         return f"{command} cannot be run: {error.strerror}"
-    return done.stdout.decode(errors="replace")
+    if end.code is None:
+        return f"npu-smi did not answer within {_TIMEOUT_S:g} s"
+    return end.printed + end.said
 
 
 def npu_checks(

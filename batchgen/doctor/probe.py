@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchgen.config.device import DeviceConfig, DeviceKind
+from batchgen.doctor.bounded import ended
 from batchgen.faults.diagnosis import found, one_line
 
 TIMEOUT_S = 300.0
@@ -47,27 +47,9 @@ def ask(device: DeviceConfig, kind: DeviceKind) -> Answer:
 def answer(command: Sequence[str], timeout_s: float) -> Answer:
     """Run a process that prints stages, and say how it ended."""
     environment = {"GLOG_v": "3", **os.environ}  # MindSpore's errors, not its advice
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        try:
-            printed, said = process.communicate(timeout=timeout_s)
-            ending = _ending(process.returncode)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            printed, said = process.communicate()
-            ending = f"it did not answer within {timeout_s:g} s"
-        finally:
-            if process.poll() is None:  # Ctrl-C does not reach its session
-                os.killpg(process.pid, signal.SIGKILL)
-    return _answer(printed, said, ending)
+    end = ended(command, timeout_s, environment)
+    late = f"it did not answer within {timeout_s:g} s"
+    return _answer(end.printed, end.said, late if end.code is None else _ending(end.code))
 
 
 def _ending(code: int) -> str:
