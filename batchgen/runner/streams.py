@@ -62,9 +62,19 @@ class Courtesy(io.TextIOBase):
             yield
         except (OSError, ValueError):  # ValueError: it was closed
             stream, self._stream = self._stream, None
-            with contextlib.suppress(OSError, ValueError, AttributeError):
+            with contextlib.suppress(OSError, ValueError, AttributeError), _null() as null:
                 # What it has buffered would fail again when Python closes it.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
+                os.dup2(null, stream.fileno())  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def _null() -> Iterator[int]:
+    """Yield a descriptor of /dev/null."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def make_streams_a_courtesy() -> None:

@@ -85,3 +85,14 @@ def test_letters_that_a_terminal_does_not_know_are_escaped() -> None:
     stream.write("cat\n")
     stream.flush()
     assert raw.getvalue() == b"\\u732b\ncat\n"
+
+
+def test_a_stream_that_fails_costs_no_descriptor() -> None:
+    """A process that makes a thousand jobs would run out of them."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w") as stream:
+            Courtesy(stream).write("x" * 10**6)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
