@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from batchgen.errors import JobInUse, StorageError
-from batchgen.storage.atomic import opening_errors, storage_errors
+from batchgen.storage.atomic import opening_errors, reading_errors, storage_errors
 from batchgen.storage.kinds import refuse_link_or_no_file
 from batchgen.storage.processes import is_running, started_at
 
@@ -86,8 +86,9 @@ class FolderLock:
 
     def _refuse_no_files(self) -> None:
         """Raise `FolderError` for a link or a FIFO in the place of a file: it is waited for."""
-        for path in (self._path, self._claim, self._guard):
-            refuse_link_or_no_file(path)
+        with reading_errors(self._path.parent):
+            for path in (self._path, self._claim, self._guard):
+                refuse_link_or_no_file(path)
 
     def beat(self) -> None:
         """Write who holds the lock, and a new heartbeat."""

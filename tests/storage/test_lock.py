@@ -334,3 +334,13 @@ def test_probe_finds_the_holder_and_takes_nothing(path: Path) -> None:
     FolderLock(path).probe()
     with FolderLock(path):
         pass
+
+
+@pytest.mark.usefixtures("plain_rights")
+def test_a_lock_that_may_not_be_looked_at_is_refused(path: Path) -> None:
+    """Whether anybody holds it is not known."""
+    path.parent.chmod(0)
+    for enter in (FolderLock(path).__enter__, FolderLock(path).probe):
+        with pytest.raises(FolderError, match="cannot be read: Permission denied"):
+            enter()
+    path.parent.chmod(0o755)
