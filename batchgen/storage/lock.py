@@ -118,14 +118,15 @@ class FolderLock:
     def probe(self) -> None:
         """Raise `JobInUse` if another process holds the folder; takes nothing."""
         self._refuse_no_files()
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            has_flock = self._flock()
-            claim = self._read_claim()
-            if claim and self._is_alive(claim, has_flock=has_flock):
-                raise JobInUse(self._message(_holder_in(claim)))
-        finally:
-            os.close(self._descriptor)
+        with reading_errors(self._path):
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                has_flock = self._flock()
+                claim = self._read_claim()
+                if claim and self._is_alive(claim, has_flock=has_flock):
+                    raise JobInUse(self._message(_holder_in(claim)))
+            finally:
+                os.close(self._descriptor)
 
     def _holder(self) -> dict[str, Any]:
         pid = os.getpid()

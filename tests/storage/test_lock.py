@@ -344,3 +344,14 @@ def test_a_lock_that_may_not_be_looked_at_is_refused(path: Path) -> None:
         with pytest.raises(FolderError, match="cannot be read: Permission denied"):
             enter()
     path.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", ["lock", "lock.claim"])
+@pytest.mark.usefixtures("plain_rights")
+def test_a_probe_of_a_lock_of_somebody_else_is_a_sentence(path: Path, name: str) -> None:
+    """Files of another user may be closed to us."""
+    path.touch()
+    path.with_name(name).touch()
+    path.with_name(name).chmod(0)
+    with pytest.raises(FolderError, match=rf"{name} cannot be read: Permission denied"):
+        FolderLock(path).probe()
