@@ -65,9 +65,7 @@ def test_a_killed_process_is_looked_for(
     """Its last heartbeat is of now, and it is not there."""
     prompts(1)
     started = start("model.latency_s=1000")
-    wait_until(
-        lambda: folder.status_json.exists() and ": running" in next(status_lines(folder.root))
-    )
+    wait_until(lambda: folder.job_json.exists() and ": running" in next(status_lines(folder.root)))
     started.kill()
     assert ": died while running, last heartbeat" in next(status_lines(folder.root))
 
