@@ -447,7 +447,7 @@ def test_a_run_whose_folder_goes_away_stops_and_goes_on(
     """Within a batch, with nothing under the old name; a deleted job starts anew."""
     prompts(100)
     started = start("batch_size=2", "model.latency_s=0.2")
-    wait_until(lambda: list(folder.root.glob("images/*/*.png")))
+    wait_until(lambda: len(list(folder.root.glob("images/*/*.png"))) > 2)  # the first are committed
     began, moved = time.monotonic(), folder.root.with_name("moved")
     folder.root.rename(moved)
     assert started.exit_code() == 75
