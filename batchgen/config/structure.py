@@ -18,13 +18,14 @@ from batchgen.config.nearest import did_you_mean
 from batchgen.errors import ConfigError
 
 _Config = TypeVar("_Config")
+_SHOWN_CHARS = 80
 
 
 class _Misfit(ValueError):
     """A value that is not of the type of its field."""
 
     def __init__(self, value: object, reason: str) -> None:
-        super().__init__(f"{value!r} {reason}")
+        super().__init__(f"{_shown(value)} {reason}")
 
 
 def structured(
@@ -73,7 +74,21 @@ def _origin(kind: Any) -> Any:
     return get_origin(kind)
 
 
+def _shown(value: object) -> str:
+    """Return a value as one short line."""
+    text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
+
+
+def _scalar(value: Any) -> Any:
+    """Return numpy's scalars and arrays of no dimension as Python's values, floats as numpy's."""
+    if not hasattr(value, "dtype") or getattr(value, "ndim", None) != 0:
+        return value
+    return value[()] if value.dtype.kind == "f" else value.item()
+
+
 def _text(value: object, kind: type[str]) -> str:
+    value = _scalar(value)
     if issubclass(kind, Enum):  # cattrs looks for the hook of a base class first
         word: str = _word(value, kind)
         return word
@@ -85,18 +100,21 @@ def _text(value: object, kind: type[str]) -> str:
 
 
 def _truth(value: object, _: Any) -> bool:
+    value = _scalar(value)
     if not isinstance(value, bool):
         raise _Misfit(value, "is not true or false")
     return value
 
 
 def _whole(value: object, _: Any) -> int:
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise _Misfit(value, "is not a whole number")
     return int(value)
 
 
 def _real(value: object, _: Any) -> float:
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise _Misfit(value, "is not a number")
     if hasattr(value, "dtype"):  # a number of numpy's, which is loaded then
@@ -163,7 +181,7 @@ def _problems(error: BaseException, key: str) -> Iterator[str]:
 
     if isinstance(error, ForbiddenExtraKeysError):
         known = ", ".join(field.name for field in dataclasses.fields(error.cl))
-        for name in sorted(error.extra_fields):
+        for name in sorted(map(str, error.extra_fields)):
             near = did_you_mean(name, (field.name for field in dataclasses.fields(error.cl)))
             yield f"{_joined(key, name)} is no setting; there are: {known}.{near}"
     elif isinstance(error, BaseValidationError):

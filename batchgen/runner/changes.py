@@ -43,8 +43,9 @@ def refuse_other_table(job: Job, table: Table) -> None:
         return
     now = Path(job.config.table).resolve()
     if Path(str(path)) != now and sha256 != table.sha256():
+        given = now if job.staged is None else "the one in memory"
         raise JobChanged(
-            f"{job.folder.root} holds images of the table {path}, and {now} is "
+            f"{job.folder.root} holds images of the table {path}, and {given} is "
             "another: neither the path nor the content is the same. Choose another name= for it; "
             "on_change=redo or on_change=keep takes its rows as edits of the first one's."
         )

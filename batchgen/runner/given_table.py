@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from batchgen.config.job import JobConfig
 from batchgen.config.names import config_from
 from batchgen.errors import ConfigError, TableError
+from batchgen.storage.atomic import storage_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.hashes import sha256
 from batchgen.storage.kinds import refuse_no_file
@@ -32,7 +33,11 @@ def given_table(
         TableError: It cannot be a table; messages call it `table`, not by the file.
     """
     if isinstance(settings, JobConfig):
-        yield settings, None
+        if not isinstance(settings.table, (str, PathLike)):
+            kind = type(settings.table).__name__
+            problem = f"table={kind}(...) in a JobConfig is no path: a table in memory is given as"
+            raise ConfigError([f"{problem} run(table=..., name=...)."])
+        yield settings.validated(), None
         return
     table = settings.get("table")
     if table is None or isinstance(table, (str, PathLike)):
@@ -45,9 +50,11 @@ def given_table(
     kept = JobFolder(config.folder).kept_table
     config.table = str(kept)
     refuse_no_file(kept)
-    with tempfile.TemporaryDirectory(prefix="batchgen-") as place:
-        staged = Path(place) / kept.name
-        write_table(content, staged)
+    with ExitStack() as stack:
+        with storage_errors(Path(tempfile.gettempdir())):
+            place = stack.enter_context(tempfile.TemporaryDirectory(prefix="batchgen-"))
+            staged = Path(place) / kept.name
+            write_table(content, staged)
         is_kept = kept.is_file() and sha256(kept) == sha256(staged)
         try:
             yield config, None if is_kept else staged

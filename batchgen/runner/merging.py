@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ from batchgen.ledger.writer import Ledger
 from batchgen.plan.fingerprint import text_hashes
 from batchgen.runner.identity import comparable
 from batchgen.runner.progress import Progress
-from batchgen.storage.atomic import storage_errors
+from batchgen.storage.atomic import copy_atomically, storage_errors
 from batchgen.storage.folder import JobFolder
+from batchgen.storage.hashes import sha256
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 from batchgen.storage.lock import FolderLock
 
@@ -110,7 +112,7 @@ class _Merge:
         merged, folder = self._merged, self._folder
         for shard in shards:
             merged.n_lost += self._adoption.take(shard)
-            self._write_identity(_shard_of(shard), shard.identity() or {})
+            self._write_identity(_shard_of(shard), _with_kept_table(shard, folder))
             _retire(shard, folder)
             merged.shards.append(_shard_of(shard))
         self._ledger.close()
@@ -150,6 +152,24 @@ class _Merge:
             failed_before=Counter(str(failure["error_type"]) for failure in failures),
         )
         progress.enter("merged")
+
+
+def _with_kept_table(shard: JobFolder, folder: JobFolder) -> dict[str, Any]:
+    """Return a shard's job.json; a table that was given in memory is kept by the whole job now."""
+    content, kept = shard.identity() or {}, folder.kept_table
+    table = content.get("table", {})
+    with storage_errors(shard.kept_table):
+        if not _is_table(shard.kept_table, table):
+            return content
+        if not _is_table(kept, table):
+            copy_atomically(shard.kept_table, kept)
+    where = {"path": str(kept), "resolved": str(kept.resolve())}
+    config = {**content.get("config", {}), "table": str(kept)}
+    return {**content, "config": config, "table": {**table, **where}}
+
+
+def _is_table(path: Path, table: dict[str, Any]) -> bool:
+    return path.is_file() and sha256(path) == table.get("sha256")
 
 
 def _shard_of(folder: JobFolder) -> Shard:

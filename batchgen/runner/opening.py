@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from batchgen.runner.committed import Committed, committed, scanned
 from batchgen.runner.disk_space import Average, refuse_if_full
 from batchgen.runner.identity import Job
 from batchgen.runner.job_log import logging_to
-from batchgen.storage.atomic import atomic_file, clear_leftovers, storage_errors
+from batchgen.storage.atomic import clear_leftovers, copy_atomically, storage_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
 from batchgen.table import Table
@@ -99,8 +98,7 @@ def opened(job: Job, stack: ExitStack) -> Opened:
     _clear_leftovers(folder, contents)
     folder.write_card()
     if job.staged is not None:
-        with atomic_file(folder.kept_table) as kept, job.staged.open("rb") as staged:
-            shutil.copyfileobj(staged, kept)
+        copy_atomically(job.staged, folder.kept_table)
         job = replace(job, staged=None)
         survey = replace(survey, table=job.open_table())
     stack.enter_context(logging_to(folder.log))

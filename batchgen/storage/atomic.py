@@ -153,6 +153,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def copy_atomically(source: Path, path: Path) -> None:
+    """Replace a file by a copy of another; see `atomic_file`."""
+    with atomic_file(path) as copy, source.open("rb") as file:
+        shutil.copyfileobj(file, copy)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside a folder survive a loss of power, where its file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -71,6 +71,8 @@ def matched(names: Sequence[str], chosen: Mapping[str, str], path: Path) -> dict
         if column:
             used[setting] = column
     _refuse_two_sizes(used, path)
+    if not names:
+        raise TableError(f"{path} has no columns. Give it a column prompt.")
     if "prompt" not in used:
         closest = _closest_first(names, "prompt")[0]
         raise TableError(

@@ -82,9 +82,10 @@ class Source(Protocol):
 
 def shown(value: object) -> str:
     """Return a value as one short line: its repr, cut after `SHOWN_CHARS` characters."""
-    if not isinstance(value, str):
-        return repr(value)
-    return repr(value) if len(value) <= SHOWN_CHARS else f"{value[:SHOWN_CHARS]!r}..."
+    if isinstance(value, str):
+        return repr(value) if len(value) <= SHOWN_CHARS else f"{value[:SHOWN_CHARS]!r}..."
+    text = " ".join(repr(value).split())
+    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}..."
 
 
 @contextmanager

@@ -12,9 +12,11 @@ import pytest
 from batchgen.cli.compose import Composer
 from batchgen.config.device import DeviceKind
 from batchgen.config.groups import names
-from batchgen.config.job import ImageFormat, JobConfig, OnChange
+from batchgen.config.job import ImageFormat, JobConfig, OnChange, StopConfig
 from batchgen.config.models import DemoModel, FakeModel, SdxlModel
 from batchgen.config.names import config_from, config_of_job, plain
+from batchgen.config.reading import ReadingConfig
+from batchgen.config.sampling import SamplingConfig
 from batchgen.errors import ConfigError
 
 
@@ -171,6 +173,52 @@ def test_what_stands_for_a_number_or_a_text_is_taken() -> None:
     config = config_from({"table": Path("a/t.csv"), **values})
     assert (config.table, config.seed, config.sampling.guidance_scale) == ("a/t.csv", 4, 5.0)
     assert {type(config.seed), type(config.sampling.guidance_scale)} == {int, float}
+
+
+@pytest.mark.parametrize("form", [lambda scalar: scalar, np.asarray], ids=["scalar", "array"])
+def test_numbers_texts_and_truth_of_numpy_are_those_of_python(form: Any) -> None:
+    """By keyword and in the configs themselves; a float32 is the decimal that was written."""
+    sampling = {
+        "steps": form(np.uint16(5)),
+        "guidance_scale": form(np.float32(7.1)),
+        "weighting": form(np.bool_(True)),
+        "scheduler": np.str_("ddim"),
+    }
+    reading = {"carry": np.array(["a", "b"]), "columns": {"seed": np.str_("s")}}
+    model = {"fail_rows": np.arange(2), "oom_above_batch": form(np.int8(3))}
+    by_name = config_from({
+        "table": "t.csv",
+        "model": {"name": "fake", **model},
+        "sampling": sampling,
+        "reading": reading,
+        "limit": form(np.int64(3)),
+        "stop": {"max_hours": form(np.float16(1.5))},
+    })  # fmt: skip
+    made = JobConfig(
+        table="t.csv",
+        model=FakeModel(**model),
+        sampling=SamplingConfig(**sampling),
+        reading=ReadingConfig(**reading),  # type: ignore[arg-type]
+        limit=form(np.int64(3)),
+        stop=StopConfig(max_hours=form(np.float16(1.5))),
+    ).validated()
+    expected = config_from({
+        "table": "t.csv",
+        "model": {"name": "fake", "fail_rows": [0, 1], "oom_above_batch": 3},
+        "sampling": {"steps": 5, "guidance_scale": 7.1, "weighting": True, "scheduler": "ddim"},
+        "reading": {"carry": ["a", "b"], "columns": {"seed": "s"}},
+        "limit": 3,
+        "stop": {"max_hours": 1.5},
+    })  # fmt: skip
+    assert json.dumps(plain(by_name)) == json.dumps(plain(made)) == json.dumps(plain(expected))
+
+
+def test_a_value_that_is_long_or_of_several_lines_is_told_in_one() -> None:
+    """A frame or an array is not printed whole."""
+    assert refusal(batch_size="x" * 500) == f"batch_size='{'x' * 79}... is not a whole number."
+    assert refusal(sampling=np.eye(2)).startswith("sampling=array([[1., 0.], [0., 1.]]) is not")
+    assert refusal(sampling={5: 1}).startswith("sampling.5 is no setting; there are: steps, ")
+    assert refusal(seed=np.bool_(True)) == "seed=True is not a whole number."
 
 
 def test_a_wrong_value_deep_down_is_named_by_its_key() -> None:

@@ -7,7 +7,9 @@ import shutil
 import pytest
 from conftest import RunJob, WritePrompts
 
+from batchgen.cli.main import main
 from batchgen.errors import FolderError, JobInUse
+from batchgen.ledger import repair as repair_module
 from batchgen.ledger.repair import repair
 from batchgen.ledger.verification import verify
 from batchgen.storage.folder import JobFolder
@@ -61,6 +63,22 @@ def test_repair_makes_room_for_the_next_start(job: JobFolder, run_job: RunJob) -
     assert (job.root / image(job, 1)).read_bytes() == before
     removed = [path.read_bytes() for path in (job.hidden / "removed").rglob("*.png")]
     assert sorted(removed) == [b"orphan", b"x"]
+
+
+def test_repaired_is_said_where_a_second_look_finds_nothing(
+    job: JobFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only there: a file that stayed where it was is named once more."""
+    (job.root / image(job, 0)).unlink()
+    assert main(["verify", "--repair", str(job.root)]) == 0
+    assert "repaired; start the job again" in capsys.readouterr().out
+    assert main(["verify", str(job.root)]) == 0
+    (job.root / "images/00000/mine.png").write_bytes(b"x")
+    monkeypatch.setattr(repair_module, "move", lambda *_: None)
+    capsys.readouterr()
+    assert main(["verify", "--repair", str(job.root)]) == 3
+    said = capsys.readouterr().out
+    assert "mine.png: has no row" in said.partition("not repaired; still wrong is:")[2]
 
 
 def test_a_sealed_file_that_does_not_open_is_put_aside(job: JobFolder, run_job: RunJob) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from conftest import MakeConfig, WriteTable
 
 import batchgen
 from batchgen.config.models import FakeModel
-from batchgen.errors import ConfigError, FolderError, JobChanged, TableError
+from batchgen.errors import ConfigError, FolderError, JobChanged, StorageError, TableError
 from batchgen.model import weights
 from batchgen.pipelines.base import Generation
 from batchgen.pipelines.fake import FakePipeline
@@ -140,6 +141,21 @@ def test_a_plan_refuses_what_a_run_would_refuse(
     (tmp_path / "outputs" / "t" / "novel.doc").touch()
     with pytest.raises(FolderError, match=r"novel\.doc"):
         list(forecast(fake_config(write_table(TABLE))))
+
+
+def test_a_plan_refuses_a_disk_that_is_too_small(
+    write_table: WriteTable, fake_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of a run."""
+    config = fake_config(write_table(TABLE))
+    free = shutil.disk_usage("/")._replace(free=5_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    said = []
+    for refused in (lambda: list(forecast(config)), lambda: batchgen.run(config)):
+        with pytest.raises(StorageError, match=r"4\.8 MiB are free") as caught:
+            refused()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
 
 
 def test_a_plan_refuses_changed_settings_with_the_difference(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import RunJob, WritePrompts
+from conftest import RunJob, StartCommand, WritePrompts
 
 from batchgen.config.models import FakeModel
 from batchgen.errors import FolderError
@@ -53,6 +54,20 @@ def test_a_job_without_a_heartbeat_has_died(
     )
     (line,) = status_lines(folder.root)
     assert "died while running, last heartbeat 3600 s ago; the same command resumes it" in line
+
+
+def test_a_killed_process_is_looked_for(
+    prompts: WritePrompts,
+    start: StartCommand,
+    folder: JobFolder,
+    wait_until: Callable[[Callable[[], object]], None],
+) -> None:
+    """Its last heartbeat is of now, and it is not there."""
+    prompts(1)
+    started = start("model.latency_s=1000")
+    wait_until(lambda: folder.job_json.exists() and ": running" in next(status_lines(folder.root)))
+    started.kill()
+    assert ": died while running, last heartbeat" in next(status_lines(folder.root))
 
 
 @pytest.mark.parametrize(

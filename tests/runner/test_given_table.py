@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import batchgen
 from batchgen.cli.main import main
-from batchgen.errors import ConfigError, JobChanged, TableError
+from batchgen.errors import ConfigError, JobChanged, StorageError, TableError
 from batchgen.ledger.verification import verify
 from batchgen.storage.folder import JobFolder
 
@@ -96,6 +97,11 @@ def test_the_command_line_goes_on_with_the_kept_table() -> None:
     assert main(["run", table, "name=night", *SMALL]) == 0
     assert len(batchgen.read_metadata(result.folder)) == 2
     assert run(ROWS).message == "2 images, all done before"
+    for command in ("plan", "run"):
+        assert main([command, table, "name=night", *SMALL]) == 0
+    folder = str(result.folder)
+    for words in (["status"], ["verify", folder], ["report", folder], ["repro", folder, "--row=b"]):
+        assert main(words) == 0, words
 
 
 def test_a_table_in_memory_needs_a_name() -> None:
@@ -111,11 +117,19 @@ def test_a_table_in_memory_needs_a_name() -> None:
         ([{"prompt": "a"}, {"prompt": None}], "table, row 1: column 'prompt' is empty"),
         ([{"prompt": "a", "steps": 5.5}], "table, row 0: column 'steps' has '5.5'"),
         ([{"caption_en": "a"}], "table has no column 'prompt'"),
-        ([{"prompt": "a", "x": 1}, {"prompt": "b", "x": "y"}], "column 'x' holds values of sever"),
+        ([{"prompt": "a", "x": 1}, {"prompt": "b", "x": "y"}], "row 1: column 'x' has 'y'"),
         ([], "it has no rows"),
+        ([{}, {}], "table has no columns"),
+        (pd.DataFrame(), "table has no columns"),
+        ([{"prompt": "a"}, {"prompt": "\ud800"}], "table, row 1: column 'prompt' has '\\ud800'"),
+        (pd.DataFrame({"prompt": ["a", 5]}), "table, row 1: column 'prompt' has 5, which does not"),
+        (
+            pa.table({"prompt": ["a"], "x": pa.array([[1]], pa.list_view(pa.int8()))}),
+            "column 'x' of",
+        ),
         (["a cat"], "row 0: 'a cat' is no dict"),
         (pd.DataFrame({"prompt": []}), "table has no rows"),
-        (pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]), "Duplicate column names"),
+        (pd.DataFrame([["a", "b"]], columns=["prompt", "prompt"]), "more than one column 'prompt'"),
         (pd.DataFrame([["a", "b"]], columns=["prompt", 3]), "column 3 has no text for a name"),
         (5, "table=int(...) is none of: a path, a DataFrame"),
     ],
@@ -127,6 +141,98 @@ def test_what_is_no_table_is_refused_by_what_the_user_knows(table: Any, problem:
     assert problem in str(caught.value)
     assert "parquet" not in str(caught.value)
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+def test_what_pandas_calls_missing_is_missing_in_a_list_of_dicts(missing: Any) -> None:
+    """In text, numbers and times."""
+    values = {"steps": 5, "scheduler": "ddim", "topic": "sea", "day": pd.Timestamp("2026-01-01")}
+    given = [{"prompt": "a cat", **values}, {"prompt": "a dog", **dict.fromkeys(values, missing)}]
+    images = batchgen.read_metadata(run(given).folder)
+    assert images["steps"].tolist() == [5, 20]
+    assert images["scheduler"].tolist() == ["ddim", "euler"]
+    assert images[["topic", "day"]].isna().to_numpy().tolist() == [[False] * 2, [True] * 2]
+
+
+def test_types_of_a_frame_are_kept(workplace: Path) -> None:
+    """As those of its Parquet file: categories are text, and a path is its text."""
+    frame = pd.DataFrame({
+        "prompt": pd.Categorical(["a", "b"]),
+        "steps": pd.Categorical([5.0, None]),
+        "kind": pd.Categorical(["x", None]),
+        "day": pd.to_datetime(pd.Series(["2026-01-01", None])).dt.tz_localize("Asia/Shanghai"),
+        "count": pd.array([1, None], dtype="Int64"),
+        "score": np.array([7.1, np.nan], dtype=np.float32),
+        "tags": [["u"], None],
+    })  # fmt: skip
+    frame.to_parquet(workplace / "t.parquet")
+    folders = [run("t.parquet", name="file").folder, run(frame).folder]
+    read = [pq.read_table(folder / "metadata.parquet") for folder in folders]
+    columns = ["text", "steps", "kind", "day", "count", "score", "tags"]
+    assert read[1].select(columns).equals(read[0].select(columns))
+    types = [str(read[1].schema.field(name).type) for name in columns[2:]]
+    assert types == ["string", "timestamp[ns, tz=Asia/Shanghai]", "int64", "float", "string"]
+    paths = batchgen.read_metadata(run([{"prompt": "a", "from": Path("x/y")}], name="p").folder)
+    assert paths["from"].tolist() == ["x/y"]
+
+
+def test_the_same_content_is_kept_as_the_same_bytes() -> None:
+    """However it is cut into chunks, and whatever else its schema says."""
+    whole = pa.Table.from_pylist(ROWS)
+    cut = pa.concat_tables([whole.slice(0, 1), whole.slice(1)]).replace_schema_metadata({"a": "b"})
+    kept = [
+        JobFolder(run(one, name=f"n{k}").folder).kept_table for k, one in enumerate([whole, cut])
+    ]
+    assert kept[0].read_bytes() == kept[1].read_bytes()
+
+
+def test_a_stream_of_another_library_is_a_table() -> None:
+    """What gives an Arrow stream is read by it."""
+    duckdb = pytest.importorskip("duckdb")
+    relation = duckdb.sql("select 'a cat' as prompt, 5 as steps union all select 'a dog', null")
+    assert run(relation).n_made == 2
+    assert run(pa.Table.from_pylist(ROWS).to_reader(), name="reader").n_made == 2
+
+
+def test_a_table_in_memory_is_another_than_that_of_a_file(workplace: Path) -> None:
+    """It is told by what the user knows, and nothing of it is kept."""
+    (workplace / "t.csv").write_text("prompt\na cow\n")
+    folder = run("t.csv").folder
+    with pytest.raises(
+        JobChanged, match=r"of the table .*t\.csv, and the one in memory is another"
+    ):
+        run(ROWS)
+    assert not JobFolder(folder).kept_table.exists()
+
+
+def test_a_config_takes_no_table_in_memory() -> None:
+    """A config is what job.json can hold."""
+    config = batchgen.JobConfig(table=pd.DataFrame(ROWS), name="night")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"table=DataFrame\(\.\.\.\) in a JobConfig is no path"):
+        batchgen.run(config)
+
+
+def test_no_room_for_temporary_files_is_told(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table is written before the folder is touched."""
+    monkeypatch.setattr(tempfile, "tempdir", str(workplace / "gone"))
+    with pytest.raises(StorageError, match="gone: No such file or directory"):
+        run(ROWS)
+    assert not Path("outputs").exists()
+
+
+def test_merged_shards_keep_the_table(workplace: Path) -> None:
+    """It moves to the whole job's folder, so that the job goes on there."""
+    for index in range(2):
+        run(ROWS, shard=f"{index}/2")
+    assert main(["merge", "outputs/night"]) == 0
+    folder = JobFolder(workplace / "outputs" / "night")
+    table = (folder.identity() or {})["table"]
+    assert table["resolved"] == str(folder.kept_table)
+    assert main(["run", f"table={table['path']}", "name=night", *SMALL]) == 0
+    assert run(ROWS).message == "2 images, all done before"
+    assert run([*ROWS, {"prompt": "a cow", "id": "c"}]).n_made == 1
 
 
 def test_splits_and_streams_of_datasets_are_told() -> None:
@@ -169,6 +275,8 @@ def test_values_of_numpy_and_paths_are_those_of_python(workplace: Path) -> None:
                 json.loads((one.folder / "job.json").read_text()) for one in (plain, result)
             ]
             assert contents[0]["identity"] == contents[1]["identity"]
+            configs = [{**one["config"], "name": ""} for one in contents]
+            assert configs[0] == configs[1]
             prints = [
                 batchgen.read_metadata(one.folder)["fingerprint"].tolist()
                 for one in (plain, result)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -432,6 +433,34 @@ def test_table_edited_after_it_was_read_is_looked_at_again(
     during_the_first_batch(monkeypatch, partial(prompts, 5))
     assert run_job().n_done == 4
     assert run_job().n_done == 5
+
+
+@pytest.mark.parametrize("fate", ["renamed", "deleted"])
+def test_a_run_whose_folder_goes_away_stops_and_goes_on(
+    prompts: WritePrompts,
+    start: StartCommand,
+    run_job: RunJob,
+    folder: JobFolder,
+    wait_until: WaitUntil,
+    fate: str,
+) -> None:
+    """Within a batch, with nothing under the old name; a deleted job starts anew."""
+    prompts(100)
+    started = start("batch_size=2", "model.latency_s=0.2")
+    wait_until(lambda: len(list(folder.root.glob("images/*/*.png"))) > 2)  # the first are committed
+    began, moved = time.monotonic(), folder.root.with_name("moved")
+    folder.root.rename(moved)
+    assert started.exit_code() == 75
+    assert time.monotonic() - began < 10
+    assert not folder.root.exists()
+    assert "it was renamed, deleted or unmounted. Nothing more is written there" in started.said
+    prompts(20)
+    if fate == "deleted":
+        shutil.rmtree(moved)
+    result = run_job(name="t" if fate == "deleted" else "moved", batch_size=2)
+    assert (result.exit_code, result.n_done) == (0, 20)
+    assert (result.n_made == 20) is (fate == "deleted")
+    assert verify(JobFolder(result.folder)).is_clean
 
 
 def test_full_disk_is_found_before_the_start(

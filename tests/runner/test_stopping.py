@@ -82,7 +82,7 @@ def test_second_signal_leaves_at_once(
     started = start("model.latency_s=1000")
     wait_until(lambda: any(read_in_flight(folder)))
     started.send(signal.SIGINT)
-    time.sleep(0.2)
+    wait_until(lambda: "a second signal leaves at once" in started.said)
     assert started.process.is_alive()
     began = time.monotonic()
     started.send(signal.SIGINT)
