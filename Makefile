@@ -4,10 +4,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
   $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test soak check format bench lock docs clean
+.PHONY: help demo test test-ray soak check format bench lock docs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .venv/.done: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python from 3.10 to 3.12 here; say make PYTHON=/path/to/python"; exit 2; }
@@ -26,6 +26,9 @@ demo: .venv/.done  ## draw 24 pictures with MindSpore and show what came of it
 
 test: .venv/.done  ## run the tests, real MindSpore included
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-ray: .venv/.done  ## run the tests that start a Ray cluster
+	$(BIN)/python -m pytest -q -m ray
 
 MINUTES ?= 10
 soak: .venv/.done  ## run the slow tests, MINUTES= of them with faults at I/O calls, SEED= to repeat

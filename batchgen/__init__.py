@@ -10,6 +10,7 @@ Importing this loads no model and no mindspore.
 
 from __future__ import annotations
 
+from contextlib import closing
 from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from batchgen.config.job import ImagesConfig, JobConfig, RetryConfig, StopConfig
 from batchgen.config.models import AdapterConfig, DemoModel, FakeModel, ModelConfig, SdxlModel
 from batchgen.config.reading import ReadingConfig
 from batchgen.config.sampling import SamplingConfig
+from batchgen.config.workers import ExecutorConfig
 from batchgen.errors import (
     BatchgenError,
     CircuitOpen,
@@ -49,6 +51,7 @@ __all__ = [
     "DemoModel",
     "DeviceConfig",
     "DeviceError",
+    "ExecutorConfig",
     "FakeModel",
     "FolderError",
     "ImageError",
@@ -86,11 +89,12 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
 
     Args:
         config: The whole config of the job.
-        **settings: Its fields, in the place of `config`. `model`, `device`, `images` and `sampling`
-            may be the names they have on the command line, and nested configs may be dicts. Paths
-            and numpy's scalars and arrays pass for text, numbers and lists. `table` may also be a
-            DataFrame, an Arrow table, a `datasets.Dataset` or a list of dicts: then `name` is
-            required, and the table is kept in the job's folder as .batchgen/table.parquet.
+        **settings: Its fields, in the place of `config`. `model`, `device`, `images`, `executor`
+            and `sampling` may be the names they have on the command line, and nested configs may be
+            dicts. Paths and numpy's scalars and arrays pass for text, numbers and lists. `table`
+            may also be a DataFrame, an Arrow table, a `datasets.Dataset` or a list of dicts: then
+            `name` is required, and the table is kept in the job's folder as
+            .batchgen/table.parquet.
 
     Returns:
         What the job ended with. One that stopped early, or whose images failed in part, returns as
@@ -100,19 +104,17 @@ def run(config: JobConfig | None = None, /, **settings: Any) -> JobResult:
         Refused: Nothing was started: config, table, folder, model or device cannot be used.
         Stopped: The disk was full, or the table changed, even before the start.
     """
+    from batchgen.executors.choice import executor_of
     from batchgen.runner.given_table import given_table
-    from batchgen.runner.start import PipelineCache, run_job
+    from batchgen.runner.start import run_job
     from batchgen.runner.stopping import Stop
 
     if config is not None and settings:
         raise TypeError("run() takes a JobConfig or keyword arguments, not both")
     with given_table(config or settings) as (job, staged):
-        stop, cache = Stop(job.stop.max_hours), PipelineCache()
-        try:
-            with stop.on_signals():
-                return run_job(job, cache, stop, staged)
-        finally:
-            cache.close()
+        stop, executor = Stop(job.stop.max_hours), executor_of(job.executor)
+        with stop.on_signals(), closing(executor):
+            return run_job(job, executor, stop, staged)
 
 
 def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from batchgen.cli.compose import Composer
+from batchgen.executors.local import LocalExecutor
 from batchgen.model import model_files, shapes
 from batchgen.runner.identity import Job
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.start import run_job
 from batchgen.runner.stopping import Stop
 
 GIB = 2**30
@@ -185,10 +186,10 @@ def run(folder: Path, work: Path, steps: int, size: int) -> None:
     ])  # fmt: skip
     identified = Job.identify(job)
     part.done("hash")
-    with contextlib.closing(PipelineCache()) as cache:
-        cache.get(identified)
+    with contextlib.closing(LocalExecutor()) as executor:
+        executor.open(identified)
         part.done("load")
-        result = run_job(job, cache, Stop(None))
+        result = run_job(job, executor, Stop(None))
         part.done("picture")
     print(result.message)
 

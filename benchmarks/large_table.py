@@ -28,7 +28,8 @@ import time, sys
 started = time.perf_counter()
 from batchgen.runner import stopping
 from batchgen.config.names import config_from
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.executors.local import LocalExecutor
+from batchgen.runner.start import run_job
 from batchgen.runner import maker
 def first(self, batch):
     print("first batch: row", batch.requests[0].row_index, flush=True)
@@ -44,7 +45,7 @@ maker.Maker.make = first
 config = config_from({"table": sys.argv[1], "name": "job", "output_root": sys.argv[2],
                       "model": "fake", "sampling": {"width": 64, "height": 64},
                       "on_missing": "trust"})
-run_job(config, PipelineCache(), stopping.Stop(None))
+run_job(config, LocalExecutor(), stopping.Stop(None))
 """
 
 _PLAN = """

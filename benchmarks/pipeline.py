@@ -22,9 +22,10 @@ import numpy as np
 from batchgen.config.job import JobConfig
 from batchgen.config.models import DemoModel
 from batchgen.config.sampling import SamplingConfig
+from batchgen.executors.local import LocalExecutor
 from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 from batchgen.runner.identity import Job
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.start import run_job
 from batchgen.runner.stopping import Stop
 
 REPEATS = 3
@@ -56,26 +57,28 @@ def config(folder: Path, prompts: Sequence[str], seeds: Sequence[int], steps: in
     )
 
 
-def with_batchgen(cache: PipelineCache, of: JobConfig) -> float:
+def with_batchgen(executor: LocalExecutor, of: JobConfig) -> float:
     """Run a job from its table to its metadata. Returns seconds."""
     started = time.perf_counter()
-    result = run_job(of, cache, Stop(None))
+    result = run_job(of, executor, Stop(None))
     seconds = time.perf_counter() - started
     if result.n_left or result.n_failed:
         raise RuntimeError(result.message)
     return seconds
 
 
-def ratio(cache: PipelineCache, prompts: Sequence[str], seeds: Sequence[int], steps: int) -> float:
+def ratio(
+    executor: LocalExecutor, prompts: Sequence[str], seeds: Sequence[int], steps: int
+) -> float:
     """Return batchgen's seconds over the bare loop's, each after a first image of its own."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         job = config(folder, prompts, seeds, steps)
-        pipeline = cache.get(Job.identify(job))
+        pipeline = executor.cache.get(Job.identify(job))
         if not isinstance(pipeline, SdxlPipeline):
             raise TypeError("the demo model is an SDXL")
         bare(pipeline.pipe, folder, ["warm up"], [0], 2)
-        ours = with_batchgen(cache, job)
+        ours = with_batchgen(executor, job)
         with pipeline.at_work():
             return ours / bare(pipeline.pipe, folder, prompts, seeds, steps)
 
@@ -87,14 +90,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
-    cache = PipelineCache()
+    executor = LocalExecutor()
     different, same = [], []
     for repeat in range(REPEATS):
         prompts = [f"a drawing of {n} cats, {repeat}" for n in range(options.prompts)]
-        different.append(ratio(cache, prompts, range(options.prompts), options.steps))
+        different.append(ratio(executor, prompts, range(options.prompts), options.steps))
         prompts = [f"a lighthouse at dusk, {repeat}"] * options.seeds
-        same.append(ratio(cache, prompts, range(options.seeds), options.steps))
-    cache.close()
+        same.append(ratio(executor, prompts, range(options.seeds), options.steps))
+    executor.close()
     print("seconds of batchgen over those of the bare loop:")
     for name, ratios in (("different prompts", different), ("one prompt, many seeds", same)):
         print(f"{name:24} {statistics.median(ratios):.3f}  (all: {sorted(ratios)})")

@@ -134,7 +134,7 @@ def test_the_scripts_for_clusters_end_with_the_whole_job(
 ) -> None:
     """By hand over four cards, and as an array with what follows it."""
     monkeypatch.chdir(tmp_path)
-    by_hand, script, submit = cluster
+    by_hand, script, submit, *_ = cluster
     (tmp_path / "shards.sh").write_text(script)
     (tmp_path / "bin" / "sbatch").write_text(SBATCH)
     (tmp_path / "bin" / "sbatch").chmod(0o755)
@@ -144,4 +144,23 @@ def test_the_scripts_for_clusters_end_with_the_whole_job(
         )
         assert said in done.stdout
         assert not list(tmp_path.rglob("shard-*"))
+        shutil.rmtree(tmp_path / "outputs")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("supervisor")
+def test_the_scripts_with_ray_end_with_the_whole_job(
+    cluster: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a cluster that the command starts, and over one that was started before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+    *_, at_once, by_hand = cluster
+    for commands in (at_once, by_hand):
+        small = commands.replace("executor=ray", "executor=ray executor.workers=2")
+        small = small.replace("--head", "--head --num-cpus=2").replace("6379", "6398")
+        done = subprocess.run(
+            ["bash", "-c", small], capture_output=True, text=True, check=True, timeout=120
+        )
+        assert "9 images, all done" in done.stdout
         shutil.rmtree(tmp_path / "outputs")

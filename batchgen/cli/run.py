@@ -9,9 +9,10 @@ from contextlib import closing
 from batchgen.cli.compose import Composer
 from batchgen.cli.messages import say
 from batchgen.cli.points import points_of
-from batchgen.errors import BatchgenError, ExitCode
+from batchgen.errors import BatchgenError, ConfigError, ExitCode
+from batchgen.executors.choice import executor_of
 from batchgen.runner.grid import record_points, worst
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.start import run_job
 from batchgen.runner.stopping import Stop
 
 
@@ -25,23 +26,28 @@ def run(options: argparse.Namespace) -> int:
     if options.multirun:
         return _run_grid(composer, options.overrides)
     config = composer.job(options.overrides)
-    stop, cache = Stop(config.stop.max_hours), PipelineCache()
-    with stop.on_signals(), closing(cache):
-        result = run_job(config, cache, stop)
+    stop, executor = Stop(config.stop.max_hours), executor_of(config.executor)
+    with stop.on_signals(), closing(executor):
+        result = run_job(config, executor, stop)
     print(f"{result.folder}: {result.message}")
     return result.exit_code
 
 
 def _run_grid(composer: Composer, overrides: Sequence[str]) -> int:
     points, codes = points_of(composer, overrides)
+    if any(point.config.executor != points[0].config.executor for point in points):
+        raise ConfigError(["executor cannot be swept: all points of a grid have the same workers."])
     for root in {point.root for point in points}:
         record_points(root, [point for point in points if point.root == root])
-    stop, cache = Stop(points[0].config.stop.max_hours if points else None), PipelineCache()
-    with stop.on_signals(), closing(cache):
+    if not points:
+        return worst(codes)
+    stop = Stop(points[0].config.stop.max_hours)
+    executor = executor_of(points[0].config.executor)
+    with stop.on_signals(), closing(executor):
         for number, point in enumerate(points, start=1):
             print(f"[{number}/{len(points)}] {point.label}", flush=True)
             try:
-                result = run_job(point.as_job(), cache, stop)
+                result = run_job(point.as_job(), executor, stop)
             except BatchgenError as error:
                 say(error)
                 codes.append(error.exit_code)

@@ -18,6 +18,7 @@ identity_marks  which fields are in a job's identity
 sampling      the settings that shape every image of a job
 models        the models and adapters a job may name
 device        where a model runs, and the switches of that device
+workers       where batches are made
 shard         every n-th batch of a job
 reading       how the table is read
 job           `JobConfig`, the whole of it

@@ -27,6 +27,7 @@ from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 from batchgen.config.shard import Shard
 from batchgen.config.structure import structured
 from batchgen.config.validation import number_problem, prefixed
+from batchgen.config.workers import ExecutorConfig, ExecutorKind
 from batchgen.errors import ConfigError
 
 
@@ -153,6 +154,7 @@ class JobConfig:
     output_root: str = "outputs"
     model: ModelConfig = field(default_factory=SdxlModel, metadata=OF_POINT)
     device: DeviceConfig = field(default_factory=DeviceConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig, metadata=OF_JOB)
     adapters: dict[str, AdapterConfig] = field(default_factory=dict, metadata=OF_POINT)
     """Name -> LoRA: those that `sampling.lora` and the table's column `lora` may name."""
@@ -261,8 +263,14 @@ class JobConfig:
             values["shard"] = shard.problem(self.shard)
         yield from prefixed("", values, self)
         parts = (self.model, self.device, self.sampling, self.reading, self.images)
-        for part in (*parts, self.retry, self.timeout, self.stop):
+        for part in (*parts, self.executor, self.retry, self.timeout, self.stop):
             yield from part.problems()
+        if self.executor.kind is ExecutorKind.ray and self.device.index:
+            yield (
+                f"device.index={self.device.index} has no meaning with executor=ray, where each "
+                "worker sees one NPU, its own. Leave it out; ASCEND_RT_VISIBLE_DEVICES says which "
+                "NPUs are used."
+            )
         yield from self._adapter_problems()
 
     def _adapter_problems(self) -> Iterator[str]:

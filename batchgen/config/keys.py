@@ -13,7 +13,7 @@ from batchgen.config.models import MODELS, AdapterConfig, ModelConfig
 from batchgen.config.nearest import nearest
 from batchgen.config.settings import IMAGES_PER_PROMPT, SETTINGS
 
-GROUPS = ("model", "device", "images", "sampling", "jobs")
+GROUPS = ("model", "device", "images", "executor", "sampling", "jobs")
 """Keys whose value is the name of a file."""
 
 OPEN = ("reading.columns", "adapters")

@@ -26,9 +26,9 @@ def config_from(settings: Mapping[str, Any]) -> JobConfig:
     """Return the config that values by name come to.
 
     Args:
-        settings: Fields of `JobConfig`. `model`, `device`, `images` and `sampling` may be a name of
-            their group; every config may be one, or a mapping of its fields. A mapping for `model`
-            with the `name` of a model is that model with the rest on top.
+        settings: Fields of `JobConfig`. `model`, `device`, `images`, `executor` and `sampling` may
+            be a name of their group; every config may be one, or a mapping of its fields. A mapping
+            for `model` with the `name` of a model is that model with the rest on top.
 
     Raises:
         ConfigError: For names, keys and values that do not exist or do not fit, all at once.
@@ -48,7 +48,7 @@ def config_from(settings: Mapping[str, Any]) -> JobConfig:
     if isinstance(values.get("sampling"), str):
         preset = found(groups.entry, "sampling", values.pop("sampling")) or preset
         values = _on_top(values, preset.values)
-    for group in ("device", "images"):
+    for group in ("device", "images", "executor"):
         if isinstance(values.get(group), str):
             entry = found(groups.entry, group, values.pop(group))
             values |= {group: entry.values} if entry else {}

@@ -83,6 +83,7 @@ def _lines(folder: JobFolder) -> Iterator[str]:
     try:
         status = _status(folder)
         yield f"{folder.root}: {_state(status)}; {line(status)}"
+        yield from map(_worker_line, status.get("workers", ()) if _is_alive(status) else ())
         yield from (f"  {n} failed with {kind}" for kind, n in status["failed_by_type"].items())
         if (missing := _missing(folder)).n_images:
             yield (
@@ -95,6 +96,15 @@ def _lines(folder: JobFolder) -> Iterator[str]:
         yield f"{folder.root}: {error}"
     except _UNREADABLE as error:
         yield f"{folder.root}: status.json cannot be read ({type(error).__name__}: {error})"
+
+
+def _worker_line(worker: dict[str, Any]) -> str:
+    seen_s = _seconds_since(worker["heartbeat"])
+    return (
+        f"  worker {worker['worker']}, {worker['device']}: {counted(worker['n_made'], 'image')}, "
+        f"{worker['images_per_s']:.3g} images/s, {worker['peak_memory_bytes'] / 2**30:.1f} GiB, "
+        f"last heard of {seen_s:.0f} s ago"
+    )
 
 
 def _missing(folder: JobFolder) -> Missing:
@@ -125,5 +135,8 @@ def _is_alive(status: dict[str, Any]) -> bool:
 
 
 def _silent_s(status: dict[str, Any]) -> float:
-    heartbeat = datetime.fromisoformat(status["heartbeat"])
-    return (datetime.now(timezone.utc) - heartbeat).total_seconds()
+    return _seconds_since(status["heartbeat"])
+
+
+def _seconds_since(moment: str) -> float:
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(moment)).total_seconds()

@@ -18,6 +18,10 @@ saver          encoding, writing and committing in the background
 failures       what follows from a failure: held back, charged, retried, or the job stops
 commits        image files, rows and events of what was made
 worker         the loop over batches
+crew           workers in other processes: leases and reports
+leases         which worker makes which batch, and what follows when one dies
+leasing        the loop over the batches that a crew makes
+executor       what an executor is: where batches are made
 given_table    a table from Python, beside its job's folder
 start          one start, from the open ledger to the compacted folder
 swept          the values of a grid's points

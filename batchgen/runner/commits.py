@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from batchgen.adapters.adapter import revisions_text
 from batchgen.config.job import ImageFormat
@@ -18,7 +20,42 @@ from batchgen.runner.identity import Job
 from batchgen.runner.maker import Made
 from batchgen.runner.progress import Progress
 from batchgen.runner.rows import failure_record, image_record
-from batchgen.storage.atomic import storage_errors
+from batchgen.storage.atomic import DRAFT, storage_errors, sync_folder
+
+logger = logging.getLogger(__name__)
+
+
+def image_path(job: Job, image: ImageRequest) -> Path:
+    """Return where the file of an image lies."""
+    suffix = job.config.images.format.value
+    return job.folder.root / job.folder.image_name(image.number, image.image_index, suffix)
+
+
+def draft_path(job: Job, image: ImageRequest, mark: str) -> Path:
+    """Return the hidden name beside `image_path` that a lease of this mark writes to."""
+    path = image_path(job, image)
+    return path.with_name(f".{path.name}.{mark}{DRAFT}")
+
+
+def save_picture(job: Job, made: Made, path: Path) -> Saved:
+    """Write a picture with its settings inside. Raises `StorageError`, or `ImageError`."""
+    model, settings = job.model, made.request.settings
+    revisions = revisions_text(settings.lora, job.adapters)
+    parameters = parameters_text(settings, model.name, model.revision, revisions)
+    return image_file.save(path, made.picture.pixels, parameters, job.config.images)
+
+
+def note_warm_up(progress: Progress, made: Sequence[Made], n_workers: int = 1) -> None:
+    """Log calls that were the first of their shape, and leave them out of the rate."""
+    calls = {id(one.call): one.call for one in made if one.call.generation.warm_up}
+    for call in calls.values():
+        n_images = len(call.batch.requests)
+        settings, seconds = call.batch.requests[0].settings, call.latency_s * n_images
+        logger.info(
+            "the first batch of %d at %dx%d took %.1f s, warm-up included",
+            n_images, settings.width, settings.height, seconds,
+        )  # fmt: skip
+        progress.warmed_up(seconds / n_workers, len(call.batch.pending))
 
 
 class Commits:
@@ -60,11 +97,20 @@ class Commits:
 
     def save(self, made: Made) -> Saved:
         """Write the image file of a picture; may be called from several threads."""
-        model, settings = self._job.model, made.request.settings
-        revisions = self._lora_revisions(made.request)
-        parameters = parameters_text(settings, model.name, model.revision, revisions)
-        path = self._job.folder.root / self._name(made.request)
-        return image_file.save(path, made.picture.pixels, parameters, self._job.config.images)
+        return save_picture(self._job, made, image_path(self._job, made.request))
+
+    def publish(self, drafts: Sequence[tuple[Path, Made]]) -> None:
+        """Give images their names that lie under hidden ones, durably; `commit` is next.
+
+        Raises `StorageError`.
+        """
+        paths = [(draft, image_path(self._job, made.request)) for draft, made in drafts]
+        for draft, path in paths:
+            with storage_errors(path):
+                draft.replace(path)
+        for folder in {path.parent for _, path in paths}:
+            with storage_errors(folder):
+                sync_folder(folder)
 
     def commit(self, saved: list[tuple[Made, Saved]]) -> None:
         """Make images part of the dataset whose files are in place.

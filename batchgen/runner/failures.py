@@ -122,6 +122,11 @@ class Failures:
         died = ProcessDied(f"the process died {times}: {suspect.reason}")
         return self.charge(Failed(request, died, 1))
 
+    def died(self, request: ImageRequest) -> None:
+        """Note that a worker died while it made this image alone; it counts as an attempt."""
+        with self._lock:
+            self._attempts[request.key] = self._attempts.get(request.key, 0) + 1
+
     def charge(self, failed: Failed) -> Charge:
         """Charge a failure to its image; may be called from any thread."""
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -61,6 +61,8 @@ class Failed:
     request: ImageRequest
     error: BaseException
     batch_size: int
+    frames: str | None = None
+    """The traceback, of an error that was raised in another process."""
 
     @property
     def message(self) -> str:
@@ -70,6 +72,8 @@ class Failed:
     @property
     def traceback(self) -> str:
         """The last frames of the error."""
+        if self.frames is not None:
+            return self.frames
         return "".join(traceback.format_exception(self.error, limit=-_FRAMES))
 
 
@@ -95,6 +99,10 @@ class Maker:
         self._is_tiled = is_tiled
         self._on_rung = on_rung
         self._around = around
+
+    def learn(self, rungs: Mapping[str, Rung]) -> None:
+        """Take over what worked elsewhere, size to rung."""
+        self._rungs.update(rungs)
 
     def make(self, batch: Batch) -> Iterator[Made | Failed]:
         """Yield an outcome for each pending image of a batch, in order.

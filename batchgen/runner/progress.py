@@ -54,6 +54,8 @@ class Progress:
         self._writing = threading.Lock()
         self._over = threading.Event()
         self._n_done_before = n_done
+        self.workers: Callable[[], list[dict[str, Any]]] = list
+        """Returns what is known of each worker, where there are several."""
         terminal = Courtesy(sys.stderr)
         self._bar = tqdm(
             total=n_images,
@@ -130,6 +132,7 @@ class Progress:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the content of status.json; times are UTC."""
+        workers = self.workers()
         with self._lock:
             rate = self._images_per_s()
             return {
@@ -149,6 +152,7 @@ class Progress:
                 "warm_up_s": round(self._warm_up_s, 3),
                 "images_per_s": round(rate, 4),
                 "left_s": round(self.n_left / rate, 1) if rate else None,
+                **({"workers": workers} if workers else {}),
             }
 
     def _images_per_s(self) -> float:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from batchgen.config.counts import counted
 from batchgen.config.job import JobConfig, OnChange, OnMissing, OnRemoved
@@ -36,17 +35,15 @@ from batchgen.ledger.reader import n_committed
 from batchgen.ledger.repair import move
 from batchgen.ledger.schema import METADATA, schema
 from batchgen.ledger.writer import Ledger
-from batchgen.pipelines.base import Pipeline
-from batchgen.pipelines.factory import load
 from batchgen.plan.backlog import batches, hashed_keys
 from batchgen.runner.changes import remarks
 from batchgen.runner.committed import set_aside
+from batchgen.runner.executor import Executor
 from batchgen.runner.identity import INSTANT_ROWS, Job
 from batchgen.runner.opening import Opened, opened
 from batchgen.runner.progress import Progress
 from batchgen.runner.result import JobResult
 from batchgen.runner.stopping import Stop
-from batchgen.runner.worker import Worker
 from batchgen.storage.atomic import storage_errors
 
 logger = logging.getLogger(__name__)
@@ -59,31 +56,8 @@ _STATES = {
 }
 
 
-class PipelineCache:
-    """Keeps the last pipeline loaded, so that a grid of jobs loads its model once."""
-
-    def __init__(self) -> None:
-        self._key: Any = None
-        self._pipeline: Pipeline | None = None
-
-    def get(self, job: Job) -> Pipeline:
-        """Return the pipeline of a job, loading it if the last one was another."""
-        key = (job.config.model, job.config.device, job.device, job.adapters)
-        if self._pipeline is None or self._key != key:
-            self.close()
-            self._pipeline = load(*key)
-            self._key = key
-        return self._pipeline
-
-    def close(self) -> None:
-        """Close the pipeline, if one is loaded."""
-        if self._pipeline is not None:
-            self._pipeline.close()
-        self._pipeline = None
-
-
 def run_job(
-    config: JobConfig, cache: PipelineCache, stop: Stop, staged: Path | None = None
+    config: JobConfig, executor: Executor, stop: Stop, staged: Path | None = None
 ) -> JobResult:
     """Make what is left of a job, and return how it ended.
 
@@ -91,7 +65,7 @@ def run_job(
 
     Args:
         config: The job's.
-        cache: Keeps the pipeline from job to job; the caller closes it.
+        executor: Where batches are made; keeps models from job to job, and the caller closes it.
         stop: Says when to stop, and takes the signals.
         staged: A table that takes the place of the config's when nothing refuses the start.
 
@@ -107,7 +81,7 @@ def run_job(
     with ExitStack() as stack:
         with stop.interrupting():
             ready = opened(job, stack)
-        return _Start(ready).run(cache, stop)
+        return _Start(ready).run(executor, stop)
 
 
 def _done_before(job: Job, n_images: int, said: list[str]) -> JobResult:
@@ -147,7 +121,7 @@ class _Start:
             failed_before=self._failed_for_good(),
         )
 
-    def run(self, cache: PipelineCache, stop: Stop) -> JobResult:
+    def run(self, executor: Executor, stop: Stop) -> JobResult:
         """Make what is pending, compact the folder, and return how it ended."""
         error: BatchgenError | None = None
         try:
@@ -156,7 +130,7 @@ class _Start:
                 try:
                     self._write_identity()
                     if self._backlog.n_pending:
-                        self._make(cache, stop)
+                        self._make(executor, stop)
                 except Refused:
                     raise
                 except BatchgenError as early:
@@ -194,12 +168,12 @@ class _Start:
             if image_key in self._backlog.failed
         )
 
-    def _make(self, cache: PipelineCache, stop: Stop) -> None:
+    def _make(self, executor: Executor, stop: Stop) -> None:
         job, backlog = self._job, self._backlog
         with stop.interrupting():
-            pipeline = cache.get(job)
+            executor.open(job)
         self._progress.enter("running")
-        worker = Worker(self._ready, self._ledger, self._progress, stop, pipeline)
+        worker = executor.worker(self._ready, self._ledger, self._progress, stop)
         todo = batches(self._table, job.config, job.identity, backlog, self._aside)
         replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
         with _crash_note(job.folder.crash_note(self._ledger.run_id)):

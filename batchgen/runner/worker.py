@@ -16,7 +16,7 @@ from batchgen.ledger.writer import Ledger
 from batchgen.pipelines.base import Pipeline
 from batchgen.plan.backlog import SetAside
 from batchgen.plan.requests import Batch, ImageRequest
-from batchgen.runner.commits import Commits
+from batchgen.runner.commits import Commits, note_warm_up
 from batchgen.runner.disk_space import Average
 from batchgen.runner.failures import Charge, Failures
 from batchgen.runner.maker import Failed, Made, Maker
@@ -125,26 +125,12 @@ class Worker:
                 "charged with it."
             ) from error
         finally:
-            self._note_warm_up(made)
+            note_warm_up(self._progress, made)
             _record(charges, commits, saver, made)
-
-    def _note_warm_up(self, made: Sequence[Made]) -> None:
-        """Log calls that were the first of their shape, and leave them out of the rate."""
-        calls = {id(one.call): one.call for one in made if one.call.generation.warm_up}
-        for call in calls.values():
-            n_images = len(call.batch.requests)
-            settings, seconds = call.batch.requests[0].settings, call.latency_s * n_images
-            logger.info(
-                "the first batch of %d at %dx%d took %.1f s, warm-up included",
-                n_images, settings.width, settings.height, seconds,
-            )  # fmt: skip
-            self._progress.warmed_up(seconds, len(call.batch.pending))
 
     def _is_working(self, settings: Settings) -> bool:
         """Make a test picture with the settings of a failed image; return whether it succeeded."""
-        settings = replace(settings, prompt="a photo", seed=0)
-        image = ImageRequest("", -1, 0, settings, "0" * 16, 0, True, {})
-        outcomes = self._maker.make(Batch((image,)))
+        outcomes = self._maker.make(probe(settings))
         return all(isinstance(outcome, Made) for outcome in outcomes)
 
     @contextmanager
@@ -160,6 +146,12 @@ class Worker:
         logger.error("%s; images %s", reason, self._in_flight)
         self._ledger.suspect(self._in_flight, reason)
         self._progress.enter("stopped")
+
+
+def probe(settings: Settings) -> Batch:
+    """Return a batch of one test picture, with the settings of an image that failed."""
+    settings = replace(settings, prompt="a photo", seed=0)
+    return Batch((ImageRequest("", -1, 0, settings, "0" * 16, 0, True, {}),))
 
 
 def _record(

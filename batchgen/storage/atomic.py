@@ -15,7 +15,8 @@ from typing import BinaryIO
 from batchgen.errors import FolderError, StorageError
 from batchgen.storage.processes import is_running
 
-_DRAFT = ".tmp"
+DRAFT = ".tmp"
+"""Ends the hidden names that files are written under."""
 _DRAFT_NAME = re.compile(r"\..+?(?:\.(\d+)-[0-9a-f]{8})?\.tmp")
 """Names of drafts, with the number of the process; in those of version 0.1.0 there is none."""
 
@@ -98,7 +99,7 @@ def replacement(path: Path) -> Iterator[Path]:
     Where the block fails it is deleted. The name holds the process and random digits, so no other
     writer has it; what a killed process leaves is deleted by `clear_leftovers`.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_DRAFT}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{DRAFT}")
     try:
         yield draft
         draft.replace(path)

@@ -121,7 +121,9 @@ def test_none_is_refused_where_it_is_no_value(field: str) -> None:
 
 
 NAMES = [
-    (group, name) for group in ("model", "device", "images", "sampling") for name in names(group)
+    (group, name)
+    for group in ("model", "device", "images", "executor", "sampling")
+    for name in names(group)
 ]
 
 

@@ -15,6 +15,7 @@ from conftest import MakeConfig
 import batchgen
 from batchgen.cli.main import main
 from batchgen.errors import FolderError, JobChanged, JobInUse, StorageError
+from batchgen.executors.local import LocalExecutor
 from batchgen.ledger import adoption
 from batchgen.ledger.reader import read_table
 from batchgen.ledger.repair import repair
@@ -26,7 +27,7 @@ from batchgen.pipelines.fake import FakePipeline
 from batchgen.runner import merging
 from batchgen.runner.merging import merge
 from batchgen.runner.result import JobResult
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.start import run_job
 from batchgen.runner.stopping import Stop
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
@@ -50,7 +51,7 @@ def make(fake_config: MakeConfig, table: Path) -> Callable[..., JobResult]:
     def make(**settings: Any) -> JobResult:
         model = {"name": "fake", "batch_sensitive": True, **settings.pop("model", {})}
         config = fake_config(table, **{"batch_size": 3, "model": model, **settings})
-        return run_job(config, PipelineCache(), Stop(None))
+        return run_job(config, LocalExecutor(), Stop(None))
 
     return make
 

@@ -9,9 +9,10 @@ import pytest
 from conftest import MakeConfig
 
 from batchgen.errors import JobChanged
+from batchgen.executors.local import LocalExecutor
 from batchgen.runner.identity import Job
 from batchgen.runner.result import JobResult
-from batchgen.runner.start import PipelineCache, run_job
+from batchgen.runner.start import run_job
 from batchgen.runner.stopping import Stop
 
 
@@ -28,7 +29,7 @@ def shards(tmp_path: Path) -> Path:
 
 def run(fake_config: MakeConfig, table: Path | str, **settings: object) -> JobResult:
     """Run the job of a table."""
-    return run_job(fake_config(table, **settings), PipelineCache(), Stop(None))
+    return run_job(fake_config(table, **settings), LocalExecutor(), Stop(None))
 
 
 def test_a_folder_is_a_table_and_new_files_are_new_rows(

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import MakeConfig, RunJob, StartCommand, WritePrompts
+from conftest import RunJob, StartCommand, WritePrompts
 
 import batchgen
 from batchgen.config.models import FakeModel
@@ -30,9 +30,7 @@ from batchgen.plan import batches as plan
 from batchgen.plan.requests import ImageRequest
 from batchgen.runner import commits
 from batchgen.runner.disk_space import refuse_if_full
-from batchgen.runner.identity import Job
 from batchgen.runner.result import JobResult
-from batchgen.runner.start import PipelineCache
 from batchgen.storage.atomic import write_atomically
 from batchgen.storage.folder import GRID_FILE, JobFolder
 from batchgen.storage.lock import FolderLock
@@ -588,31 +586,12 @@ def test_a_status_that_cannot_be_written_stops_no_job(
     assert run_job().message == "4 images, all done before"
 
 
-def test_model_is_loaded_once_for_jobs_that_share_it(
-    prompts: WritePrompts, fake_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And closed when another one comes, and at the end."""
-    closed: list[FakePipeline] = []
-
-    def close(pipeline: FakePipeline) -> None:
-        closed.append(pipeline)
-
-    monkeypatch.setattr(FakePipeline, "close", close)
-    table, cache = prompts(1), PipelineCache()
-    one = cache.get(Job.identify(fake_config(table, name="a")))
-    assert cache.get(Job.identify(fake_config(table, name="b", seed=7))) is one
-    other = cache.get(Job.identify(fake_config(table, model=FakeModel(batch_sensitive=True))))
-    assert other is not one
-    cache.close()
-    assert closed == [one, other]
-
-
 def test_job_that_finds_nothing_to_do_loads_no_model(
     done: JobResult, prompts: WritePrompts, run_job: RunJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does one whose table must be read again to know it."""
     prompts(done.n_images - 1)
-    monkeypatch.setattr("batchgen.runner.start.load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("batchgen.executors.local.load", lambda *_: pytest.fail("loaded"))
     assert run_job().exit_code == 0
 
 
