@@ -50,6 +50,7 @@ bench: .venv/.done  ## print the ratios behind the performance claims
 	$(BIN)/python benchmarks/picture.py
 	$(BIN)/python benchmarks/large_table.py
 	$(BIN)/python benchmarks/merge.py
+	$(BIN)/python benchmarks/workers.py
 
 docs: .venv/.done  ## print the pages of docs/ that come from the code
 	$(BIN)/python -m tools.config_page > docs/.page && mv docs/.page docs/config.md

@@ -25,3 +25,10 @@ def test_shards_are_merged() -> None:
     command = [sys.executable, str(BENCHMARKS / "merge.py"), "--images", "200", "--shards", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("200 images of 3 shards: ")
+
+
+def test_a_driver_commits_what_a_crew_that_draws_nothing_hands_it() -> None:
+    """All of it; workers are for `make test-ray`."""
+    command = [sys.executable, str(BENCHMARKS / "workers.py"), "--images", "100", "--workers", ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "images/s over 100; peak memory" in done.stdout

@@ -6,7 +6,6 @@ its driver gives no sign of life.
 
 from __future__ import annotations
 
-import builtins
 import faulthandler
 import logging
 import os
@@ -117,9 +116,11 @@ class RayWorker:
                 f"{socket.gethostname()} has {_named(versions)}, and the driver has "
                 f"{_named(job.versions)}: the pictures could differ. Install the same versions."
             )
-        if job.device is DeviceKind.ascend and "ASCEND_RT_VISIBLE_DEVICES" not in os.environ:
+        npus = os.environ.get("ASCEND_RT_VISIBLE_DEVICES", "")
+        if job.device is DeviceKind.ascend and not npus.isdecimal():
             return DeviceError(
-                f"Ray gave no NPU to worker {self._number} on {socket.gethostname()}. Unset "
+                f"Worker {self._number} on {socket.gethostname()} should see one NPU, and has "
+                f"ASCEND_RT_VISIBLE_DEVICES={npus!r}. Unset "
                 "RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES there."
             )
         self._note = job.folder.crash_note(f"{run_id}-{self._number}")
@@ -209,13 +210,11 @@ def portable(failed: Failed) -> Failed:
     """Return a failure that another process can read, which need not have the error's class."""
     error, kind = failed.error, type(failed.error)
     frames = failed.frames or "".join(traceback.format_exception(error, limit=-6))
-    is_known = getattr(builtins, kind.__name__, None) is kind or kind.__module__ == errors.__name__
-    text = str(error)
-    same = kind if is_known else type(kind.__name__, (Exception,), {})
-    try:
-        told = same(text)
-    except TypeError:
-        told = RuntimeError(text)
+    told: BaseException
+    if kind.__module__ == errors.__name__:
+        told = kind(str(error))
+    else:
+        told = type(kind.__name__, (Exception,), {})(str(error))
     return replace(failed, error=told, frames=frames)
 
 

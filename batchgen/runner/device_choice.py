@@ -7,6 +7,7 @@ from pathlib import Path
 from batchgen.config.device import DeviceKind
 from batchgen.config.job import JobConfig
 from batchgen.config.models import FakeModel
+from batchgen.config.workers import ExecutorKind
 from batchgen.errors import DeviceError
 
 _DEV = Path("/dev")
@@ -21,7 +22,8 @@ def resolved_device(config: JobConfig) -> DeviceKind:
     if isinstance(config.model, FakeModel) and config.device.kind is not DeviceKind.auto:
         return config.device.kind
     has_npu = any(_DEV.glob("davinci[0-9]*"))
-    if config.device.kind is DeviceKind.ascend and not has_npu:
+    is_elsewhere = config.executor.kind is ExecutorKind.ray  # the driver's host may have none
+    if config.device.kind is DeviceKind.ascend and not has_npu and not is_elsewhere:
         raise DeviceError(
             "device=ascend, and no NPU is here (there is no /dev/davinci*). Check the driver with "
             "npu-smi info, and `batchgen doctor device=ascend`; device=cpu runs a small model."
