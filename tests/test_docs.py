@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import WritePrompts
 
+from batchgen.cli.compose import Composer
 from batchgen.config.schedulers import canonical
 from batchgen.storage.folder import JobFolder
 
@@ -155,7 +159,7 @@ def test_the_scripts_with_ray_end_with_the_whole_job(
     """Over a cluster that the command starts, and over one that was started before."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path(sys.executable).parent}")
-    *_, at_once, by_hand = cluster
+    *_, at_once, by_hand, _ = cluster
     for commands in (at_once, by_hand):
         small = commands.replace("executor=ray", "executor=ray executor.workers=2")
         small = small.replace("--head", "--head --num-cpus=2").replace("6379", "6398")
@@ -164,3 +168,58 @@ def test_the_scripts_with_ray_end_with_the_whole_job(
         )
         assert "9 images, all done" in done.stdout
         shutil.rmtree(tmp_path / "outputs")
+
+
+SRUN = """#!/bin/bash
+while [[ "$1" = -* ]]; do shift; done
+exec "$@"
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("supervisor")
+def test_the_script_with_ray_under_slurm_ends_with_the_whole_job(
+    cluster: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes, both here: a worker on each, for either has one core."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path(sys.executable).parent}")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    monkeypatch.setenv("SLURMD_NODENAME", "127.0.0.1")
+    (tmp_path / "bin" / "srun").write_text(SRUN)
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    small = cluster[-1].replace("executor.workers=32", "executor.workers=2")
+    small = small.replace("--head", "--head --num-cpus=1").replace(
+        "--block", "--num-cpus=1 --block"
+    )
+    small = small.replace("6379", "6397")
+    with (tmp_path / "said").open("w") as said:
+        script = subprocess.Popen(["bash", "-c", small], stdout=said, start_new_session=True)
+    try:
+        assert script.wait(90) == 0
+    finally:  # Slurm ends what `srun` began; nobody does here
+        subprocess.run(["ray", "stop", "--force"], capture_output=True, check=False)
+        os.killpg(script.pid, signal.SIGKILL)
+    assert "9 images, all done" in (tmp_path / "said").read_text()
+    status = json.loads((tmp_path / "outputs" / "night" / "status.json").read_text())
+    assert len(status["workers"]) == 2
+
+
+def test_the_manifest_of_kuberay_is_a_job_of_the_locked_version() -> None:
+    """Its entry point is one that batchgen takes, and each of its pods has the volume."""
+    job = yaml.safe_load((DOCS / "kuberay.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    lock = (DOCS.parent / "requirements.lock").read_text(encoding="utf-8")
+    assert f"ray=={cluster['rayVersion']}\n" in lock
+    command = job["spec"]["entrypoint"].partition("batchgen run ")[2].split()
+    config = Composer(None).job(command)
+    (group,) = cluster["workerGroupSpecs"]
+    npus = int(
+        group["template"]["spec"]["containers"][0]["resources"]["limits"]["huawei.com/Ascend910"]
+    )
+    assert config.executor.workers == group["replicas"] * npus
+    assert json.loads(json.loads(group["rayStartParams"]["resources"])) == {"NPU": npus}
+    for pod in (cluster["headGroupSpec"]["template"], group["template"]):
+        mounts = pod["spec"]["containers"][0]["volumeMounts"]
+        assert [one["name"] for one in mounts] == [one["name"] for one in pod["spec"]["volumes"]]

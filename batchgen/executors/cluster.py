@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from batchgen.config.workers import ExecutorConfig
 from batchgen.errors import ConfigError, DeviceError
 from batchgen.runner.identity import Job
 from batchgen.runner.stopping import SIGNALS
+
+START_S = 180.0
+"""How long hosts and workers that are asked for are waited for."""
 
 _STORE_BYTES = 80 * 2**20
 """Ray's store of objects: reports are small, and pictures go from the worker to the disk."""
@@ -66,7 +70,12 @@ def n_workers(config: ExecutorConfig, job: Job) -> int:
                 "executor.workers=2."
             )
         return config.workers
-    n_npus = int(ray.cluster_resources().get("NPU", 0))
+    n_npus, end = 0, time.monotonic() + (START_S if config.address is not None else 0)
+    while n_npus < (config.workers or 1):
+        n_npus = int(ray.cluster_resources().get("NPU", 0))
+        if time.monotonic() >= end:
+            break
+        time.sleep(1)
     if not n_npus or (config.workers or 0) > n_npus:
         raise DeviceError(
             f"executor.workers={config.workers} and device=ascend, and the cluster has {n_npus} "

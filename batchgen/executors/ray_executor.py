@@ -20,7 +20,7 @@ from ray.exceptions import GetTimeoutError, RayActorError
 from batchgen.config.device import DeviceKind
 from batchgen.config.workers import ExecutorConfig
 from batchgen.errors import BatchgenError, DeviceError, FolderError
-from batchgen.executors.cluster import connect, n_workers, resources
+from batchgen.executors.cluster import START_S, connect, n_workers, resources
 from batchgen.executors.ray_worker import Here, RayWorker
 from batchgen.ledger.writer import Ledger
 from batchgen.runner.crew import Death, Lease, Report
@@ -35,7 +35,6 @@ from batchgen.storage.atomic import DRAFT, storage_errors
 logger = logging.getLogger(__name__)
 
 _CLOCK_S = 10.0
-_START_S = 180.0
 _ENVIRONMENT = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 """MindSpore and Ray each bring a protobuf of their own."""
 
@@ -90,7 +89,7 @@ class RayExecutor:
                 raise DeviceError(
                     f"A worker died before it was ready: {getattr(death, 'reason', death)}"
                 )
-            if self.n_coming and time.monotonic() - begun > _START_S:
+            if self.n_coming and time.monotonic() - begun > START_S:
                 raise DeviceError(
                     f"{self.n_coming} of {len(self._members)} workers do not start: the cluster "
                     f"has {resources()}. Ask for fewer, executor.workers=N, or wait for others."
