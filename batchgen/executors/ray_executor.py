@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import RayActorError, RayError
 
 from batchgen.config.device import DeviceKind
 from batchgen.config.workers import ExecutorConfig
@@ -35,6 +35,8 @@ from batchgen.storage.atomic import DRAFT, storage_errors
 logger = logging.getLogger(__name__)
 
 _CLOCK_S = 10.0
+_TRIES = 3
+"""Workers that may die while a job is opened, and be replaced."""
 _ENVIRONMENT = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
 """MindSpore and Ray each bring a protobuf of their own."""
 
@@ -66,6 +68,7 @@ class RayExecutor:
         self._refs: dict[Any, int] = {}
         self._deaths: list[Death] = []
         self._is_over = threading.Event()
+        self._life = threading.Thread(target=self._keep_in_touch, name="life", daemon=True)
         self._run_id = secrets.token_hex(4)
         self._shared: Path | None = None
 
@@ -77,18 +80,20 @@ class RayExecutor:
         self._share()
         if not ray.is_initialized():
             connect(self._config)
-            threading.Thread(target=self._keep_in_touch, name="life", daemon=True).start()
+            self._life.start()
         for member in self._members.values():
             member.is_ready = member.is_open = False
         n_missing = n_workers(self._config, job) - len(self._members)
         for number in [*self._members, *(self._hire() for _ in range(n_missing))]:
             self._enter(number)
-        begun = time.monotonic()
+        begun, n_died = time.monotonic(), 0
         while self.n_coming or not all(member.is_open for member in self._members.values()):
             for death in self.wait(1.0):
-                raise DeviceError(
-                    f"A worker died before it was ready: {getattr(death, 'reason', death)}"
-                )
+                n_died += 1
+                if not isinstance(death, Death) or death.is_lost or n_died > _TRIES:
+                    reason = getattr(death, "reason", death)
+                    raise DeviceError(f"A worker died before it was ready: {reason}")
+                self.replace()
             if self.n_coming and time.monotonic() - begun > START_S:
                 raise DeviceError(
                     f"{self.n_coming} of {len(self._members)} workers do not start: the cluster "
@@ -102,6 +107,8 @@ class RayExecutor:
     def close(self) -> None:
         """End all workers, and the cluster where it was started here."""
         self._is_over.set()
+        if self._life.is_alive():  # what it calls after the end would start another cluster
+            self._life.join(5)
         self._unshare()
         for number in list(self._members):
             self.dismiss(number)
@@ -253,7 +260,7 @@ class RayExecutor:
         pause_s = min(self._config.silence_s / 6, 5.0)
         while not self._is_over.wait(pause_s):
             for member in list(self._members.values()):
-                with suppress(RayActorError, GetTimeoutError):
+                with suppress(RayError):
                     if member.asked is not None:
                         ray.get(member.asked, timeout=0)
                         member.seen = time.time()

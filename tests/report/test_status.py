@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -54,6 +55,30 @@ def test_a_job_without_a_heartbeat_has_died(
     )
     (line,) = status_lines(folder.root)
     assert "died while running, last heartbeat 3600 s ago; the same command resumes it" in line
+
+
+def test_each_worker_of_a_job_at_work_has_a_line(
+    prompts: WritePrompts, run_job: RunJob, folder: JobFolder
+) -> None:
+    """And none once the job has ended."""
+    prompts(1)
+    run_job()
+    now = datetime.now(timezone.utc).isoformat()
+    worker = {
+        "worker": 3, "device": "host NPU 5", "n_made": 1200, "images_per_s": 0.25,
+        "peak_memory_bytes": 3 * 2**30, "heartbeat": now,
+    }  # fmt: skip
+    status = {
+        **json.loads(folder.status_json.read_text()), "heartbeat": now, "pid": os.getpid(),
+        "workers": [worker],
+    }  # fmt: skip
+    folder.status_json.write_text(json.dumps({**status, "state": "running"}))
+    _, line = status_lines(folder.root)
+    assert line == (
+        "  worker 3, host NPU 5: 1,200 images, 0.25 images/s, 3.0 GiB, last heard of 0 s ago"
+    )
+    folder.status_json.write_text(json.dumps({**status, "state": "finished"}))
+    assert len(list(status_lines(folder.root))) == 1
 
 
 def test_a_killed_process_is_looked_for(
