@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import batchgen
@@ -346,3 +347,20 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocab.json").write_text(json.dumps({name: n for n, name in enumerate(names)}))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
     return folder
+
+
+OF_THE_MOMENT = (
+    "warm_up", "latency_s", "encode_s", "denoise_s", "decode_s", "peak_memory_bytes", "attempt",
+    "run_id", "created_at",
+)  # fmt: skip
+"""Columns that differ between two runs that make the same."""
+
+
+def content(folder: JobFolder) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+    """Return all files of a job's images, and the columns that do not depend on the moment."""
+    files = {
+        str(path.relative_to(folder.root)): path.read_bytes()
+        for path in folder.images.rglob("*")
+        if path.is_file()
+    }
+    return files, pq.read_table(folder.metadata).drop_columns([*OF_THE_MOMENT]).to_pylist()

@@ -6,10 +6,8 @@ its driver gives no sign of life.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
-import platform
 import socket
 import threading
 import time
@@ -30,6 +28,7 @@ from batchgen.images.image_file import Saved
 from batchgen.pipelines.base import Picture
 from batchgen.plan.requests import ImageRequest
 from batchgen.runner.commits import draft_path, save_picture
+from batchgen.runner.crash_note import crash_note
 from batchgen.runner.crew import Lease, Report
 from batchgen.runner.identity import Job
 from batchgen.runner.maker import Failed, Made, Maker
@@ -50,7 +49,6 @@ class Here:
     pid: int
     seconds: float
     """Its clock, since the epoch."""
-    python: str
     seen: str | None
     """What the file holds that the driver wrote; None where it is not there."""
     has_cwd: bool
@@ -70,7 +68,6 @@ class RayWorker:
         self._heard = time.monotonic()
         self._cache = PipelineCache()
         self._is_skipping = False
-        self._making = threading.Lock()
         threading.Thread(target=self._end_when_alone, name="life", daemon=True).start()
 
     def enter(self, cwd: str, shared: str) -> Here:
@@ -93,7 +90,6 @@ class RayWorker:
             socket.gethostname(),
             os.getpid(),
             time.time(),
-            platform.python_version(),
             seen,
             has_cwd,
             _all_cores(),
@@ -154,7 +150,7 @@ class RayWorker:
         self._maker.learn(lease.rungs)
         outcomes: list[tuple[Made, Saved] | Failed] = []
         try:
-            with self._noting():
+            with crash_note(self._note):
                 for outcome in self._maker.make(lease.batch):
                     if not isinstance(outcome, Made):
                         outcomes.append(portable(outcome))
@@ -181,21 +177,6 @@ class RayWorker:
         except ImageError as error:
             return portable(Failed(made.request, error, len(made.call.batch.requests)))
         return _without_pixels(made), saved
-
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """Have a fatal signal write its stack to this worker's crash note."""
-        try:
-            note = self._note.open("w")
-        except OSError as error:
-            raise errors.StorageError(f"{self._note}: {error.strerror}.") from error
-        with note:
-            faulthandler.enable(note)
-            try:
-                yield
-            finally:
-                faulthandler.disable()
-                self._note.unlink(missing_ok=True)
 
     def _on_hang(self, batch_s: float) -> None:
         self._note.write_text(f"{DeviceHung.__name__}: over timeout.batch_s={batch_s:g}\n")

@@ -18,6 +18,7 @@ saver          encoding, writing and committing in the background
 failures       what follows from a failure: held back, charged, retried, or the job stops
 commits        image files, rows and events of what was made
 worker         the loop over batches
+crash_note     what a fatal signal leaves
 crew           workers in other processes: leases and reports
 leases         which worker makes which batch, and what follows when one dies
 leasing        the loop over the batches that a crew makes

@@ -25,10 +25,15 @@ from batchgen.storage.atomic import DRAFT, storage_errors, sync_folder
 logger = logging.getLogger(__name__)
 
 
+def file_name(job: Job, image: ImageRequest) -> str:
+    """Return where the file of an image lies in the job's folder."""
+    suffix = job.config.images.format.value
+    return job.folder.image_name(image.number, image.image_index, suffix)
+
+
 def image_path(job: Job, image: ImageRequest) -> Path:
     """Return where the file of an image lies."""
-    suffix = job.config.images.format.value
-    return job.folder.root / job.folder.image_name(image.number, image.image_index, suffix)
+    return job.folder.root / file_name(job, image)
 
 
 def draft_path(job: Job, image: ImageRequest, mark: str) -> Path:
@@ -133,22 +138,15 @@ class Commits:
             )
             self._progress.failed(failed.request.key, type(failed.error).__name__)
 
-    def _lora_revisions(self, image: ImageRequest) -> str:
-        return revisions_text(image.settings.lora, self._job.adapters)
-
-    def _name(self, image: ImageRequest) -> str:
-        suffix = self._job.config.images.format.value
-        return self._job.folder.image_name(image.number, image.image_index, suffix)
-
     def _row(self, made: Made, saved: Saved) -> Record:
         return image_record(
             made,
             saved,
             {
-                "file_name": self._name(made.request),
+                "file_name": file_name(self._job, made.request),
                 "model": self._job.model.name,
                 "model_revision": self._job.model.revision,
-                "lora_revisions": self._lora_revisions(made.request),
+                "lora_revisions": revisions_text(made.request.settings.lora, self._job.adapters),
                 "dtype": self._job.model.dtype,
                 "device": self._job.device.value,
                 "environment": self._job.identity.environment,

@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from batchgen.runner.leases import Leases, Restarts
 from batchgen.runner.maker import Failed, Made
 from batchgen.runner.memory_ladder import Rung
 from batchgen.runner.opening import Opened
-from batchgen.runner.progress import Progress
+from batchgen.runner.progress import Progress, utc
 from batchgen.runner.stopping import Stop
 from batchgen.runner.worker import probe
 from batchgen.storage.atomic import clear_leftovers
@@ -213,6 +212,9 @@ class Leasing:
         """Give what a worker held to others, and let another take its place."""
         self._n_deaths += 1
         logger.warning("worker %d died: %s", death.worker, death.reason)
+        if death.is_lost:
+            self._retire(death.worker, death.reason)
+            return
         blamed = self._leases.died(death.worker, is_crash=death.is_crash)
         if blamed is not None:
             # Each death is a run of its own: an attempt of an image that was alone.
@@ -221,9 +223,7 @@ class Leasing:
             self._ledger.suspect(keys, death.reason, of_run)
             if len(blamed.requests) == 1:
                 self._failures.died(blamed.requests[0])
-        if death.is_lost:
-            self._retire(death.worker, death.reason)
-        elif self._restarts.allow():
+        if self._restarts.allow():
             self._crew.replace()
 
     def _retire(self, worker: int, reason: str) -> None:
@@ -264,9 +264,7 @@ class Leasing:
                 "n_made": self._n_made[worker],
                 "images_per_s": round(self._n_made[worker] / seconds, 4),
                 "peak_memory_bytes": self._peaks[worker],
-                "heartbeat": datetime.fromtimestamp(sign["seen"], timezone.utc).isoformat(
-                    timespec="milliseconds"
-                ),
+                "heartbeat": utc(sign["seen"]),
             }
             for worker, sign in sorted(self._crew.signs().items())
         ]

@@ -140,8 +140,8 @@ class Progress:
                 "run_id": self._run_id,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "started": _utc(self._started),
-                "heartbeat": _utc(time.time()),
+                "started": utc(self._started),
+                "heartbeat": utc(time.time()),
                 "n_images": self._n_images,
                 "n_done": self._n_done,
                 "n_made": self._n_done - self._n_done_before,
@@ -193,5 +193,6 @@ def _left(left_s: float | None) -> str:
     return f"{left_s / 3600:.1f} h left" if left_s >= 5400 else f"{left_s / 60:.0f} min left"
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """Return seconds since the epoch as status.json has them."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")

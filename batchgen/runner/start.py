@@ -6,14 +6,11 @@ commit in the journal, parts, metadata.parquet. Whatever is interrupted in betwe
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import secrets
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 
@@ -38,13 +35,13 @@ from batchgen.ledger.writer import Ledger
 from batchgen.plan.backlog import batches, hashed_keys
 from batchgen.runner.changes import remarks
 from batchgen.runner.committed import set_aside
+from batchgen.runner.crash_note import crash_note
 from batchgen.runner.executor import Executor
 from batchgen.runner.identity import INSTANT_ROWS, Job
 from batchgen.runner.opening import Opened, opened
 from batchgen.runner.progress import Progress
 from batchgen.runner.result import JobResult
 from batchgen.runner.stopping import Stop
-from batchgen.storage.atomic import storage_errors
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +173,7 @@ class _Start:
         worker = executor.worker(self._ready, self._ledger, self._progress, stop)
         todo = batches(self._table, job.config, job.identity, backlog, self._aside)
         replaces = job.config.on_change is OnChange.redo and backlog.n_changed > 0
-        with _crash_note(job.folder.crash_note(self._ledger.run_id)):
+        with crash_note(job.folder.crash_note(self._ledger.run_id)):
             worker.work(todo, self._aside, replaces=replaces)
 
     def _leave(self, error: BatchgenError | None, stop: Stop) -> JobResult:
@@ -252,23 +249,3 @@ class _Start:
                 **({"remarks": self._remarks} if self._remarks else {}),
             }
         self._job.folder.write_json(self._job.folder.job_json, content)
-
-
-@contextmanager
-def _crash_note(path: Path) -> Iterator[None]:
-    """Write the stack of a fatal signal to a file, which is deleted when the block ends."""
-    was_enabled = faulthandler.is_enabled()
-    with storage_errors(path):
-        note = path.open("w")
-    with note:
-        faulthandler.enable(note)
-        try:
-            yield
-        finally:
-            faulthandler.disable()
-            if was_enabled and sys.__stderr__ is not None:
-                faulthandler.enable(sys.__stderr__)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:  # it is empty, and the next start deletes it
-                logger.warning("%s is left over: %s", path, error.strerror)

@@ -62,17 +62,7 @@ class Worker:
         )
 
     def work(self, todo: Iterable[Batch], aside: SetAside, *, replaces: bool) -> None:
-        """Make all batches, then what failed once more; what was made is committed at the end.
-
-        Args:
-            todo: What is to be made.
-            aside: Images that failed in earlier starts.
-            replaces: Whether images are withdrawn from the ledger before they are made again.
-
-        Raises:
-            CircuitOpen: Too many rows failed one after another, or the device is lost.
-            Stopped: The disk is full, or the table changed.
-        """
+        """Make all batches, then what failed once more; see `runner.executor.Work`."""
         retry, folder = self._job.config.retry, self._job.folder
         failures = Failures(retry, aside.retries, is_working=self._is_working, log=folder.log)
         commits = Commits(self._job, self._ledger, self._progress, failures.attempt, self._average)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import RunJob, WritePrompts
+from conftest import RunJob, WritePrompts, content
 
 from batchgen.errors import ExitCode
 from batchgen.ledger.verification import verify
@@ -27,11 +27,6 @@ SMALL = (
     "table=t.csv", "model=fake", "sampling.width=64", "sampling.height=64", "executor=ray",
     "executor.cpus_per_worker=0.25",
 )  # fmt: skip
-STARRED = (
-    "warm_up", "latency_s", "encode_s", "denoise_s", "decode_s", "peak_memory_bytes", "attempt",
-    "run_id", "created_at",
-)  # fmt: skip
-
 WaitUntil = Callable[..., None]
 
 
@@ -84,16 +79,6 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def content(folder: JobFolder) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
-    """Return all image files, and the columns that do not depend on the moment."""
-    files = {
-        str(path.relative_to(folder.images)): path.read_bytes()
-        for path in folder.images.rglob("*")
-        if path.is_file()
-    }
-    return files, pq.read_table(folder.metadata).drop_columns([*STARRED]).to_pylist()
 
 
 def is_alive(pid: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import MakeConfig, RunJob, WritePrompts
+from conftest import MakeConfig, RunJob, WritePrompts, content
 from inline_crew import Fault, InlineExecutor
 
 import batchgen
@@ -22,11 +22,6 @@ from batchgen.runner.result import JobResult
 from batchgen.runner.start import run_job as run_start
 from batchgen.runner.stopping import Stop
 from batchgen.storage.folder import JobFolder
-
-STARRED = (
-    "warm_up", "latency_s", "encode_s", "denoise_s", "decode_s", "peak_memory_bytes", "attempt",
-    "run_id", "created_at",
-)  # fmt: skip
 
 
 class RunCrew:
@@ -58,17 +53,6 @@ def run_crew(tmp_path: Path, fake_config: MakeConfig) -> RunCrew:
 def crew_folder(tmp_path: Path) -> JobFolder:
     """The folder of the crew's job."""
     return JobFolder(tmp_path / "outputs" / "crew")
-
-
-def content(folder: JobFolder) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
-    """Return all image files, and the columns that do not depend on the moment."""
-    files = {
-        str(path.relative_to(folder.root)): path.read_bytes()
-        for path in folder.images.rglob("*")
-        if path.is_file()
-    }
-    table = pq.read_table(folder.metadata)
-    return files, table.drop_columns([*STARRED]).to_pylist()
 
 
 def rows_of(lease: Lease) -> list[int]:
@@ -158,6 +142,21 @@ def test_a_lost_device_costs_its_worker(prompts: WritePrompts, run_crew: RunCrew
 
     result, crew = run_crew(2, fault)
     assert (result.exit_code, crew.n_hired) == (ExitCode.done, 2)
+
+
+def test_devices_lost_with_a_batch_do_not_blame_it(
+    prompts: WritePrompts, run_crew: RunCrew, crew_folder: JobFolder
+) -> None:
+    """Two workers find theirs unusable before they begin with what they hold."""
+    prompts(12)
+
+    def fault(worker: int, lease: Lease) -> Death | None:
+        is_lost = worker < 2 and 0 in rows_of(lease)
+        return Death(worker, "no device", is_lost=True) if is_lost else None
+
+    result, crew = run_crew(3, fault, batch_size=2)
+    assert (result.exit_code, crew.n_hired) == (ExitCode.done, 3)
+    assert set(pq.read_table(crew_folder.metadata)["batch_size"].to_pylist()) == {2}
 
 
 def test_the_last_device_lost_breaks_the_job(prompts: WritePrompts, run_crew: RunCrew) -> None:
