@@ -8,7 +8,7 @@ from batchgen.cli.messages import say
 from batchgen.errors import ExitCode, FolderError
 from batchgen.report.contact_sheets import contact_sheets
 from batchgen.runner.grid import worst
-from batchgen.storage.folder import jobs_in
+from batchgen.storage.job_search import jobs_in
 
 
 def report(options: argparse.Namespace) -> int:

@@ -54,8 +54,12 @@ def load_finished(
         number[stretch] = numbers
         n += table.num_rows
     order = np.argsort(key[:n])
-    done = Finished(key=key[:n][order], mark=mark[:n][order], number=number[:n][order])
-    return done, missing
+    # One after the other, so that no two columns are there twice.
+    key, mark, number = key[:n], mark[:n], number[:n]
+    key = key[order]
+    mark = mark[order]
+    number = number[order]
+    return Finished(key, mark, number), missing
 
 
 def _with_file(table: pa.Table, names: ImageNames, missing: Missing) -> pa.Table:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchgen.errors import FolderError
@@ -29,39 +30,49 @@ _OURS = re.compile(r"\d{9,18}-\d+\.[a-z]+", re.ASCII)
 
 _KEPT_FOLDERS = 64
 
+# pyarrow's stubs do not know all array types of its functions.
+_compute: Any = pc
+
 
 class ImageNames:
     """Which names are in images/, a subfolder at a time; keeps the latest few."""
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self._listed: dict[str, frozenset[str]] = {}
+        self._listed: dict[str, pa.StringArray] = {}
 
     def missing(self, names: Any) -> NDArray[np.bool_]:
         """Return which of some paths, relative to the job's folder, are not files: (n,).
 
         Raises `FolderError` where something else than a file has such a name.
         """
-        split = (name.rpartition("/") for name in names.to_pylist())
-        is_missing = (name not in self._names_in(parent) for parent, _, name in split)
-        return np.fromiter(is_missing, dtype=bool, count=len(names))
+        split = _compute.split_pattern(names, "/", max_splits=1, reverse=True)
+        parents = _compute.unique(_compute.list_element(split, 0)).to_pylist()
+        is_there = np.zeros(len(names), dtype=bool)
+        for first in range(0, len(parents), _KEPT_FOLDERS):
+            some = map(self._paths_in, parents[first : first + _KEPT_FOLDERS])
+            found = _compute.is_in(names, value_set=pa.concat_arrays(some))
+            is_there |= found.to_numpy()
+        return ~is_there
 
-    def _names_in(self, parent: str) -> frozenset[str]:
+    def _paths_in(self, parent: str) -> pa.StringArray:
         if parent not in self._listed:
             while len(self._listed) >= _KEPT_FOLDERS:
                 del self._listed[next(iter(self._listed))]
-            self._listed[parent] = frozenset(self._scan(parent))
+            names = pa.array(self._scan(parent), pa.string())
+            self._listed[parent] = _compute.binary_join_element_wise(parent, names, "/")
         return self._listed[parent]
 
     def _scan(self, parent: str) -> Iterator[str]:
         try:
             with os.scandir(self._folder.root / parent) as entries:
                 for entry in entries:
-                    if not _OURS.fullmatch(entry.name):
-                        continue
-                    if not entry.is_file():
+                    if not entry.name.isascii():
+                        continue  # not ours, and Arrow takes Unicode only
+                    if entry.is_file():
+                        yield entry.name
+                    elif _OURS.fullmatch(entry.name):
                         raise _no_file(Path(entry.path))
-                    yield entry.name
         except (FileNotFoundError, NotADirectoryError):
             return
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from batchgen.config.job import JobConfig
 from batchgen.plan.batches import batch_numbers, chunk_rows, cut, requests, window_rows
 from batchgen.plan.fingerprint import Hashes, from_hex, image_keys, text_hash, text_hashes
+from batchgen.plan.known_table import KnownTable, window_hashes
 from batchgen.plan.requests import Batch, ImageRequest
 from batchgen.plan.resolution import ImageColumns, image_columns
 from batchgen.table import Rows, Table
@@ -27,6 +28,9 @@ NUMBER_STRIDE = 10**9
 """What a file's number is raised by where another image has it."""
 
 _AT_ONCE = 64
+
+_SUMMED_IMAGES = 1_000_000
+"""Hashed at a time, since what is computed on the way is many times as large as the sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,17 @@ class Finished:
         number = np.concatenate([self.number, other.number[is_new]])
         return Finished(key[order], mark[order], number[order])
 
+    def done(self, known: KnownTable, window: int) -> NDArray[np.bool_]:
+        """Return (n windows,): whether each window of `window` rows is done to the letter."""
+        windows, found = range(len(known.asked)), np.zeros_like(known.asked)
+        for first in range(0, len(self.key), _SUMMED_IMAGES):
+            some = slice(first, first + _SUMMED_IMAGES)
+            found += window_hashes(
+                self.key[some], self.mark[some], self.number[some], window, windows
+            )
+        is_done: NDArray[np.bool_] = found == known.asked
+        return is_done
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -83,6 +98,16 @@ class SetAside:
             return np.zeros(0, dtype=np.uint64)
         texts = pa.array([self.fingerprints[key] for key in self.failed])
         return hashed_keys(self.failed) ^ from_hex(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What earlier starts left."""
+
+    finished: Finished
+    aside: SetAside
+    known: KnownTable | None = None
+    """What a pass over this very table taught, None where nothing vouches for it."""
 
 
 @dataclass(slots=True)
@@ -124,6 +149,9 @@ class Backlog:
     """Row index to the number its images have, for rows with work left where it is another."""
     foreign_numbers: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Numbers that finished images hold which do not stand at that row, sorted."""
+
+    known: KnownTable | None = None
+    """What of this another start need not find out again."""
 
     @property
     def n_failed(self) -> int:

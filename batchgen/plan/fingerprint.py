@@ -132,5 +132,8 @@ def as_hex(value: int) -> str:
 
 def from_hex(texts: Any) -> Hashes:
     """Return the numbers behind an Arrow column of fingerprints: (n,) uint64."""
-    joined = "".join(texts.to_pylist())
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    whole = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+    joined = _compute.binary_join(whole, "")[0].as_py()
     return np.frombuffer(bytes.fromhex(joined), dtype=">u8").astype(np.uint64)

@@ -1,17 +1,20 @@
-"""The first pass over a table: every row validated, and compared with what is finished."""
+"""The first pass over a table: every row validated, and compared with what is finished.
+
+Windows of rows that are wholly done are passed over where an earlier pass vouches for the table.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchgen.config.job import JobConfig, OnChange
-from batchgen.errors import TableError
 from batchgen.plan.backlog import (
     Backlog,
-    Finished,
+    Before,
     Identity,
-    SetAside,
     hashed_keys,
     whole_windows,
 )
@@ -19,7 +22,9 @@ from batchgen.plan.batches import batch_numbers, chunk_rows, requests, window_ro
 from batchgen.plan.demands import Demands, Misfits
 from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.plan.foreign_syntax import ForeignSyntax
+from batchgen.plan.known_table import KnownTable, window_hashes
 from batchgen.plan.resolution import ImageColumns, image_columns
+from batchgen.plan.twins import drained, refuse_twins
 from batchgen.table import Rows, Table
 
 _EXAMPLES = 3
@@ -32,8 +37,7 @@ class _Scan:
         self,
         config: JobConfig,
         identity: Identity,
-        finished: Finished,
-        aside: SetAside,
+        before: Before,
         demands: Demands,
     ) -> None:
         self.backlog = Backlog()
@@ -41,14 +45,16 @@ class _Scan:
         self._foreign_syntax = ForeignSyntax(config)
         self._config = config
         self._identity = identity
-        self._finished = finished
-        self._failed_marks = aside.failed_marks()
-        self._dropped = hashed_keys(aside.dropped)
+        self._finished = finished = before.finished
+        self._failed_marks = before.aside.failed_marks()
+        self._dropped = hashed_keys(before.aside.dropped)
         self._limit = config.limit or np.iinfo(np.int64).max
         self._is_found = np.zeros(len(finished.key), dtype=bool)
         self._is_home = np.zeros(len(finished.key), dtype=bool)
         self._pending: list[NDArray[np.bool_]] = []
-        self._n_batches = 0
+        self._window = window_rows(config)
+        self._asked: list[Hashes] = []
+        self._batches_before = [0]
 
     def add(self, rows: Rows) -> None:
         """Compare a chunk of the table with what is finished."""
@@ -63,6 +69,7 @@ class _Scan:
         is_same[is_found] = self._finished.mark[at[is_found]] == marks[is_found]
         is_wanted = rows.first_index + columns.row < self._limit
         is_wanted &= self._of_shard(columns, is_wanted)
+        self._note_asked(rows, columns, marks, is_wanted)
         is_dropped = np.isin(columns.key, self._dropped) & is_wanted
         self.backlog.n_dropped += int(np.count_nonzero(is_dropped))
         is_wanted &= ~is_dropped
@@ -79,11 +86,51 @@ class _Scan:
         self._measure(rows, columns, pending)
         self.backlog.failed |= set(columns.key[is_failed].tolist())
 
-    def result(self) -> Backlog:
-        """Return what the pass found."""
+    def pass_over(self, known: KnownTable, first: int, last: int) -> None:
+        """Take windows from `first` up to `last` for done, all of whose images are finished."""
+        before = known.images_before[first : last + 1]
+        self.backlog.images_before += before[1:].tolist()
+        self._pending.append(np.zeros(int(before[-1] - before[0]), dtype=bool))
+        self._batches_before += known.batches_before[first + 1 : last + 1].tolist()
+        self._asked.append(known.asked[first:last])
+
+    def take_for_found(self, known: KnownTable) -> NDArray[np.bool_]:
+        """Return (n windows,), which are done, and take their images for found, and at home."""
+        is_done = self._finished.done(known, self._window)
+        at = self._finished.number // self._window
+        np.minimum(at, len(is_done), out=at)
+        self._is_found = np.append(is_done, False)[at]
+        self._is_home = self._is_found.copy()
+        return is_done
+
+    def known(self) -> KnownTable:
+        """Return what a whole pass taught about the table."""
+        backlog = self.backlog
+        return KnownTable(
+            n_images=backlog.n_images + backlog.n_dropped,
+            cautions=tuple(self._remarks()),
+            own_seed=backlog.own_seed,
+            n_own=dict(backlog.n_own),
+            of_shards=backlog.of_shards,
+            n_rows=backlog.n_rows,
+            images_before=np.array(backlog.images_before, dtype=np.int64),
+            batches_before=np.array(self._batches_before, dtype=np.int64),
+            asked=np.concatenate([np.zeros(0, dtype=np.uint64), *self._asked]),
+        )
+
+    def _remarks(self) -> Iterator[str]:
+        yield from self._misfits.notes()
+        yield from self._foreign_syntax.notes()
+
+    def result(self, known: KnownTable) -> Backlog:
+        """Return what the pass found, of a table that is known."""
         foreign = self._finished.number[~self._is_home]
         self.backlog.foreign_numbers = np.unique(foreign).astype(np.int64)
-        self.backlog.cautions += [*self._misfits.notes(), *self._foreign_syntax.notes()]
+        self.backlog.known = known
+        self.backlog.cautions += known.cautions
+        self.backlog.own_seed, self.backlog.n_own = known.own_seed, dict(known.n_own)
+        self.backlog.n_rows, self.backlog.of_shards = known.n_rows, known.of_shards
+        self.backlog.n_images = known.n_images - self.backlog.n_dropped
         self.backlog.taken = self._finished.key[~self._is_found]
         self.backlog.pending = np.concatenate([self.backlog.pending, *self._pending])
         return self.backlog
@@ -95,8 +142,9 @@ class _Scan:
         part = self._config.part
         if part is None:
             return True
-        numbers = batch_numbers(columns, self._config) + self._n_batches
-        self._n_batches = int(numbers.max(initial=self._n_batches - 1)) + 1
+        numbers = batch_numbers(columns, self._config) + self._batches_before[-1]
+        last = np.maximum.accumulate(numbers)[self._ends(columns) - 1]
+        self._batches_before += (last + 1).tolist()
         shard = numbers % part.count
         counts = np.bincount(shard[is_wanted], minlength=part.count)
         before = self.backlog.of_shards
@@ -166,13 +214,28 @@ class _Scan:
         self.backlog.n_pixels += int(pixels[row].sum())
         self.backlog.own_bytes += rows.carried.nbytes * len(row) / rows.settings.num_rows
 
+    def _note_asked(
+        self, rows: Rows, columns: ImageColumns, marks: Hashes, is_wanted: NDArray[np.bool_]
+    ) -> None:
+        """Note what the job wants of each window."""
+        first = rows.first_index // self._window
+        windows = range(first, first + len(self._ends(columns)))
+        number = rows.first_index + columns.row[is_wanted]
+        key, mark = columns.key[is_wanted], marks[is_wanted]
+        self._asked.append(window_hashes(key, mark, number, self._window, windows))
+
+    def _ends(self, columns: ImageColumns) -> NDArray[np.int64]:
+        """Return the ends of the windows that columns are of, as positions in them."""
+        n_rows = columns.rows.settings.num_rows
+        ends: NDArray[np.int64] = np.searchsorted(
+            columns.row, np.arange(self._window, n_rows + self._window, self._window)
+        )
+        return ends
+
     def _count(self, rows: Rows, columns: ImageColumns, wanted: NDArray[np.bool_]) -> None:
-        window = window_rows(self._config)
-        n_rows = rows.settings.num_rows
-        ends = np.arange(window, n_rows + window, window)
-        before = self.backlog.images_before[-1] + np.searchsorted(columns.row, ends)
+        before = self.backlog.images_before[-1] + self._ends(columns)
         self.backlog.images_before += before.tolist()
-        self.backlog.n_rows = rows.first_index + n_rows
+        self.backlog.n_rows = rows.first_index + rows.settings.num_rows
         self.backlog.n_images += int(np.count_nonzero(wanted))
 
 
@@ -180,8 +243,7 @@ def scan(
     table: Table,
     config: JobConfig,
     identity: Identity,
-    finished: Finished,
-    aside: SetAside,
+    before: Before,
     demands: Demands | None = None,
 ) -> Backlog:
     """Read and validate the whole table, and return what is left to do.
@@ -189,50 +251,40 @@ def scan(
     Raises `TableError` for the first row that cannot be used, and for two rows of one key.
     `demands` are those of the job's weights, None for none.
     """
-    state = _Scan(config, identity, finished, aside, demands or Demands())
+    demands = demands or Demands()
+    if before.known is not None:
+        state = _Scan(config, identity, before, demands)
+        backlog = _resumed(table, config, state, before.known)
+        if not len(backlog.taken):  # else the keys of all rows are needed
+            return backlog
+        del state
+    state = _Scan(config, identity, before, demands)
     hashes: list[Hashes] = []
     has_ids = "row_key" in table.columns_used
     for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):
         state.add(rows)
         if has_ids:
             hashes.append(text_hashes(rows.settings["row_key"]))
-    backlog = state.result()
+    backlog = state.result(state.known())
     del state
     if has_ids:
-        joined = _drained(hashes)
-        _refuse_duplicates(table, joined)
+        joined = drained(hashes)
+        refuse_twins(table, joined)
         backlog.row_hashes = joined if len(backlog.taken) else backlog.row_hashes
     return backlog
 
 
-def _drained(parts: list[Hashes]) -> Hashes:
-    """Return the parts as one array, freeing each after it is copied: they are the table's size."""
-    joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
-    end = len(joined)
-    while parts:
-        part = parts.pop()
-        joined[end - len(part) : end] = part
-        end -= len(part)
-    return joined
-
-
-def _refuse_duplicates(table: Table, hashes: Hashes) -> None:
-    """Raise if two rows share a key; `hashes` is sorted in place."""
-    hashes.sort()
-    suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
-    if not len(suspects):
-        return
-    seen: dict[str, int] = {}
-    column = table.columns_used["row_key"]
-    for rows in table.chunks():
-        keys = rows.settings["row_key"]
-        for position in np.flatnonzero(np.isin(text_hashes(keys), suspects)):
-            key, row = keys[int(position)].as_py(), rows.first_index + int(position)
-            if key in seen:
-                first = table.place(seen[key]).removeprefix(f"{table.path}, ")
-                raise TableError(
-                    f"{table.place(row)}: column {column!r} has {key!r}, as {first} has. Ids name "
-                    "rows, so each may stand once only."
-                )
-            seen[key] = row
-    raise TableError(f"{table.path}: two ids share a 64-bit hash: {sorted(seen)}. Rename one.")
+def _resumed(table: Table, config: JobConfig, state: _Scan, known: KnownTable) -> Backlog:
+    """Return what is left of a known table, whose windows that are done are passed over."""
+    window = window_rows(config)
+    is_done = state.take_for_found(known)
+    at = int(np.argmin(is_done)) if not is_done.all() else len(is_done)
+    state.pass_over(known, 0, at)
+    chunks = table.chunks(at * window, chunk_rows(config)) if at < len(is_done) else ()
+    for rows in whole_windows(chunks, window):
+        at, end = rows.first_index // window, -(-rows.end_index // window)
+        if is_done[at:end].all():
+            state.pass_over(known, at, end)
+        else:
+            state.add(rows)
+    return state.result(known)

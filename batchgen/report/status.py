@@ -16,7 +16,8 @@ from batchgen.errors import FolderError
 from batchgen.ledger.contents import consistently, read_contents
 from batchgen.ledger.image_names import Missing, count_missing
 from batchgen.runner.progress import HEARTBEAT_S, line
-from batchgen.storage.folder import JobFolder, jobs_in
+from batchgen.storage.folder import JobFolder
+from batchgen.storage.job_search import jobs_in
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 from batchgen.storage.processes import is_running
 

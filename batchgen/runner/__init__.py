@@ -2,6 +2,7 @@
 
 device_choice  the NPU or the CPU
 identity       what identifies a job, whether it is finished
+vouching       what a large table need not be validated for again
 committed      what is committed of a job, and what is left to make
 changes        what is different from what the folder holds, refused or told
 result         what a job ends with

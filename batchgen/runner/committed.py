@@ -11,9 +11,10 @@ from batchgen.ledger.finished import load_finished
 from batchgen.ledger.image_names import ImageNames, Missing, missing_keys
 from batchgen.ledger.records import Key
 from batchgen.ledger.state import LedgerState
-from batchgen.plan.backlog import Backlog, Finished, SetAside
+from batchgen.plan.backlog import Backlog, Before, Finished, SetAside
 from batchgen.plan.scan import scan
 from batchgen.runner.identity import Job
+from batchgen.runner.vouching import vouched
 from batchgen.storage.folder import JobFolder
 from batchgen.table import Table
 
@@ -59,9 +60,14 @@ def _finished(job: Job, folder: JobFolder, contents: Contents) -> tuple[Finished
 
 
 def scanned(job: Job, table: Table, committed: Committed) -> Backlog:
-    """Read the whole table and compare it with what is committed."""
+    """Read the whole table and compare it with what is committed.
+
+    Windows of rows that are done are not read where an earlier start vouches for the table.
+    """
     aside = set_aside(committed.contents.state, job.config, committed.to_drop)
-    return scan(table, job.config, job.identity, committed.finished, aside, job.demands)
+    known = None if aside.dropped else vouched(job, table)
+    before = Before(committed.finished, aside, known)
+    return scan(table, job.config, job.identity, before, job.demands)
 
 
 def set_aside(state: LedgerState, config: JobConfig, to_drop: Iterable[Key] = ()) -> SetAside:

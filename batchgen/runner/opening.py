@@ -17,6 +17,7 @@ from batchgen.runner.committed import Committed, committed, scanned
 from batchgen.runner.disk_space import Average, refuse_if_full
 from batchgen.runner.identity import Job
 from batchgen.runner.job_log import logging_to
+from batchgen.runner.vouching import vouch
 from batchgen.storage.atomic import clear_leftovers, copy_atomically, storage_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.lock import FolderLock
@@ -97,6 +98,7 @@ def opened(job: Job, stack: ExitStack) -> Opened:
             raise JobInUse(f"{folder.root} was started by another process meanwhile. Start again.")
     _clear_leftovers(folder, contents)
     folder.write_card()
+    vouch(job, survey.table, survey.backlog)
     if job.staged is not None:
         copy_atomically(job.staged, folder.kept_table)
         job = replace(job, staged=None)

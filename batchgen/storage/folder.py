@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,7 +15,8 @@ from batchgen.storage.atomic import opening_errors, reading_errors, write_atomic
 GRID_FILE = "sweep.parquet"
 """What marks a folder as a grid of jobs."""
 
-_SHARD = re.compile(r"shard-\d{2,}-of-\d{2,}", re.ASCII)
+SHARD = re.compile(r"shard-\d{2,}-of-\d{2,}", re.ASCII)
+"""The name of a shard's folder in its job's."""
 """The name of a shard's folder in that of its job; see `config.shard`."""
 
 FORMAT = 1
@@ -108,6 +107,11 @@ class JobFolder:
         return self.hidden / "table.parquet"
 
     @property
+    def known_table(self) -> Path:
+        """What the last whole pass over the prompt table taught; may be deleted at any time."""
+        return self.hidden / "known-table"
+
+    @property
     def merged_shards(self) -> Path:
         """Shards whose rows are all in this folder, while they are deleted."""
         return self.hidden / "merged"
@@ -181,7 +185,7 @@ class JobFolder:
                 f"{self.root} is a grid of jobs ({GRID_FILE} is in it) and cannot become one job. "
                 "Choose another name=, or go on with the grid: batchgen run -m ..."
             )
-        foreign = [name for name in names if not _SHARD.fullmatch(name)]
+        foreign = [name for name in names if not SHARD.fullmatch(name)]
         if foreign and not self.is_job():
             raise FolderError(
                 f"{self.root} holds files that no job put there, {min(foreign)!r} for one. "
@@ -192,7 +196,7 @@ class JobFolder:
         """Return the shards of this job that are not merged into it yet, ordered by name."""
         with reading_errors(self.root):
             there = sorted(self.root.glob("shard-*"))
-        found = [path for path in there if _SHARD.fullmatch(path.name)]
+        found = [path for path in there if SHARD.fullmatch(path.name)]
         return [folder for folder in map(JobFolder, found) if folder.is_job()]
 
     def refuse_shards(self) -> None:
@@ -263,34 +267,3 @@ def no_job(root: Path) -> FolderError:
     if is_dangling(root):
         return FolderError(f"{root} is a link to {str(root.readlink())!r}, and nothing is there.")
     return FolderError(f"{root} is not a job's folder: there is no job.json in it.")
-
-
-def jobs_in(root: Path) -> list[JobFolder]:
-    """Return the job that a folder is, with its shards, or the jobs below it, ordered by path.
-
-    Raises `FolderError` where there is none, or the folder cannot be read.
-    """
-    with reading_errors(root):
-        if (root / "job.json").is_file():
-            return [JobFolder(root), *JobFolder(root).shards()]
-        # `os.walk` takes a folder that cannot be read for an empty one.
-        is_empty = not root.is_dir() or not any(root.iterdir())
-        folders = [] if is_empty else [JobFolder(place) for place in sorted(_job_folders(root))]
-    if not folders and is_dangling(root):
-        raise no_job(root)
-    if not folders:
-        raise FolderError(f"{root} holds no job: there is no job.json in it or below.")
-    return folders
-
-
-def _job_folders(root: Path) -> Iterator[Path]:
-    """Yield the folders with a job.json below a path; in a job only its shards are looked for.
-
-    A job's folder may be a link; no other link is followed.
-    """
-    for place, folders, files in os.walk(root):
-        if "job.json" in (*folders, *files):
-            yield Path(place)
-            folders[:] = [name for name in folders if _SHARD.fullmatch(name)]
-        linked = (Path(place) / name for name in folders)
-        yield from (path for path in linked if path.is_symlink() and (path / "job.json").is_file())

@@ -43,6 +43,11 @@ class Rows:
     carried: pa.RecordBatch
     """The table's further columns under their own names. Without any, it counts 0 rows."""
 
+    @property
+    def end_index(self) -> int:
+        """Row index behind the last."""
+        return self.first_index + self.settings.num_rows
+
 
 class Table:
     """An open prompt table; made by `open_table`. Holds no file open between two calls."""

@@ -13,7 +13,15 @@ from conftest import MakeConfig, WriteTable
 from batchgen.config.job import JobConfig
 from batchgen.config.reading import ReadingConfig
 from batchgen.errors import TableError
-from batchgen.plan.backlog import Backlog, Finished, Identity, SetAside, batches, whole_windows
+from batchgen.plan.backlog import (
+    Backlog,
+    Before,
+    Finished,
+    Identity,
+    SetAside,
+    batches,
+    whole_windows,
+)
 from batchgen.plan.batches import window_rows
 from batchgen.plan.fingerprint import as_hex
 from batchgen.plan.requests import ImageRequest
@@ -99,7 +107,7 @@ def work(write_table: WriteTable, fake_config: MakeConfig) -> FindWork:
         text: str = TABLE, done: Finished = NONE, aside: SetAside = NOTHING, **settings: Any
     ) -> Work:
         config, table = fake_config(**settings), open_table(write_table(text), ReadingConfig())
-        return Work(table, config, scan(table, config, IDENTITY, done, aside), aside)
+        return Work(table, config, scan(table, config, IDENTITY, Before(done, aside)), aside)
 
     return find
 
