@@ -64,7 +64,7 @@ class Adoption:
     ) -> int:
         """Bring the files of some rows, then commit the rows; return how many have no file."""
         is_in = np.isin(keys_of(table), self._keys)
-        has_file = ~files.missing(table["file_name"])
+        has_file = ~np.asarray(files.missing(table["file_name"]))
         before = [str(name) for name in table["file_name"].to_pylist()]
         names = list(before)
         for at in np.flatnonzero(np.isin(text_hashes(table["file_name"]), self._names) & ~is_in):

@@ -65,7 +65,7 @@ def load_finished(
 def _with_file(table: pa.Table, names: ImageNames, missing: Missing) -> pa.Table:
     is_missing = names.missing(table["file_name"])
     missing.add(table["file_name"], is_missing)
-    return table.filter(~is_missing) if is_missing.any() else table
+    return table.filter(pc.invert(is_missing))
 
 
 def _environments(column: Any, same: Mapping[str, str]) -> Hashes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from batchgen.errors import FolderError
 from batchgen.ledger.contents import Contents
@@ -39,28 +38,27 @@ class ImageNames:
 
     def __init__(self, folder: JobFolder) -> None:
         self._folder = folder
-        self._listed: dict[str, pa.StringArray] = {}
+        self._listed: dict[str, Any] = {}
 
-    def missing(self, names: Any) -> NDArray[np.bool_]:
-        """Return which of some paths, relative to the job's folder, are not files: (n,).
+    def missing(self, names: Any) -> Any:
+        """Return which of some paths, relative to the job's folder, are not files: a boolean each.
 
         Raises `FolderError` where something else than a file has such a name.
         """
-        split = _compute.split_pattern(names, "/", max_splits=1, reverse=True)
-        parents = _compute.unique(_compute.list_element(split, 0)).to_pylist()
-        is_there = np.zeros(len(names), dtype=bool)
+        parts = _compute.extract_regex(names, r"(?P<parent>.*)/[^/]*")
+        parents = _compute.unique(_compute.struct_field(parts, [0])).to_pylist()
+        is_there = _compute.is_null(names)  # none yet
         for first in range(0, len(parents), _KEPT_FOLDERS):
             some = map(self._paths_in, parents[first : first + _KEPT_FOLDERS])
-            found = _compute.is_in(names, value_set=pa.concat_arrays(some))
-            is_there |= found.to_numpy()
-        return ~is_there
+            is_some = _compute.is_in(names, value_set=pa.concat_arrays(some))
+            is_there = _compute.or_(is_there, is_some)
+        return _compute.invert(is_there)
 
-    def _paths_in(self, parent: str) -> pa.StringArray:
+    def _paths_in(self, parent: str) -> Any:
         if parent not in self._listed:
             while len(self._listed) >= _KEPT_FOLDERS:
                 del self._listed[next(iter(self._listed))]
-            names = pa.array(self._scan(parent), pa.string())
-            self._listed[parent] = _compute.binary_join_element_wise(parent, names, "/")
+            self._listed[parent] = _column(self._scan(parent), f"{parent}/")
         return self._listed[parent]
 
     def _scan(self, parent: str) -> Iterator[str]:
@@ -75,6 +73,14 @@ class ImageNames:
                         raise _no_file(Path(entry.path))
         except (FileNotFoundError, NotADirectoryError):
             return
+
+
+def _column(names: Iterable[str], prefix: str) -> Any:
+    """Return names behind a prefix as a column. `pa.array` would import pandas."""
+    content = (prefix + f"\0{prefix}".join(names)).encode()
+    offsets = np.array([0, len(content)], dtype=np.int32)
+    buffers = pa.py_buffer(offsets.tobytes()), pa.py_buffer(content)
+    return _compute.split_pattern(pa.StringArray.from_buffers(1, *buffers), "\0").values
 
 
 def _no_file(path: Path) -> FolderError:
@@ -95,13 +101,13 @@ class Missing:
     first: str = ""
     """Its path, relative to the job's folder."""
 
-    def add(self, names: Any, is_missing: NDArray[np.bool_]) -> None:
+    def add(self, names: Any, is_missing: Any) -> None:
         """Count the names of some committed images."""
-        positions = np.flatnonzero(is_missing)
+        gone = names.filter(is_missing)
         self.n_committed += len(names)
-        self.n_images += len(positions)
-        if len(positions) and not self.first:
-            self.first = names[int(positions[0])].as_py()
+        self.n_images += len(gone)
+        if len(gone) and not self.first:
+            self.first = gone[0].as_py()
 
 
 def count_missing(folder: JobFolder, contents: Contents) -> Missing:

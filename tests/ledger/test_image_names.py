@@ -45,7 +45,7 @@ def test_names_of_many_subfolders_are_looked_up_in_little_memory(
         (folder.root / name).write_bytes(b"x")
     wanted = [*there, folder.image_name(40_000, 0, "png"), *there]
     missing = ImageNames(folder).missing(pa.chunked_array([wanted]))
-    assert missing.tolist() == [False] * 4 + [True] + [False] * 4
+    assert missing.to_pylist() == [False] * 4 + [True] + [False] * 4
 
 
 def test_only_files_with_a_name_of_ours_are_uncommitted(job: JobFolder) -> None:
