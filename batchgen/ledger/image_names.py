@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from batchgen.errors import FolderError
 from batchgen.ledger.contents import Contents
 from batchgen.ledger.reader import live_tables
 from batchgen.ledger.records import Key, key_of
-from batchgen.plan.fingerprint import text_hashes
+from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.kinds import kind_of
 
@@ -28,6 +29,8 @@ _OURS = re.compile(r"\d{9,18}-\d+\.[a-z]+", re.ASCII)
 """The name of an image file; see `JobFolder.image_name`."""
 
 _KEPT_FOLDERS = 64
+
+_NONE = np.zeros(0, dtype=np.uint64)
 
 # pyarrow's stubs do not know all array types of its functions.
 _compute: Any = pc
@@ -135,15 +138,32 @@ def uncommitted(folder: JobFolder, contents: Contents) -> Iterator[Path]:
     A start that was killed between the rename of an image and its commit leaves one; the next start
     writes over it, unless the format or the settings are others by then.
     """
+    files = np.sort(np.concatenate([_NONE, *map(text_hashes, _with_our_names(folder))]))
+    if not len(files):
+        return
+    is_committed = np.zeros(len(files), dtype=bool)
     columns = ["row_key", "image_index", "file_name"]
-    parts = [text_hashes(table["file_name"]) for _, table in live_tables(contents, columns)]
-    committed = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *parts]))
+    for _, table in live_tables(contents, columns):
+        at, is_file = _look_up(files, text_hashes(table["file_name"]))
+        is_committed[at[is_file]] = True
+    strays = files[~is_committed]
+    for names in _with_our_names(folder) if len(strays) else ():
+        for position in np.flatnonzero(_look_up(strays, text_hashes(names))[1]):
+            yield folder.root / names[int(position)].as_py()
+
+
+def _look_up(hashes: Hashes, wanted: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return where each of the wanted stands among sorted hashes, and whether it does."""
+    at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+    return at, hashes[at] == wanted
+
+
+def _with_our_names(folder: JobFolder) -> Iterator[Any]:
+    """Yield the paths of a subfolder's files that are named as a job names images."""
     for place in sorted(folder.images.glob("[0-9]*")):
         if place.is_symlink() or not place.is_dir():
             continue
         with os.scandir(place) as entries:
-            paths = [Path(e.path) for e in entries if _OURS.fullmatch(e.name) and e.is_file()]
-        if paths:
-            names = pa.array([f"images/{place.name}/{path.name}" for path in paths], pa.string())
-            is_known = np.isin(text_hashes(names), committed)
-            yield from (path for path, known in zip(paths, is_known, strict=True) if not known)
+            names = [e.name for e in entries if _OURS.fullmatch(e.name) and e.is_file()]
+        if names:
+            yield _column(names, f"images/{place.name}/")

@@ -5,6 +5,7 @@ Windows of rows that are wholly done are passed over where an earlier pass vouch
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,7 +25,7 @@ from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.plan.foreign_syntax import ForeignSyntax
 from batchgen.plan.known_table import KnownTable, window_hashes
 from batchgen.plan.resolution import ImageColumns, image_columns
-from batchgen.plan.twins import drained, refuse_twins
+from batchgen.plan.twins import refuse_twins
 from batchgen.table import Rows, Table
 
 _EXAMPLES = 3
@@ -259,18 +260,18 @@ def scan(
             return backlog
         del state
     state = _Scan(config, identity, before, demands)
-    hashes: list[Hashes] = []
+    grown = array("Q")  # in place, where joining pieces would need the table's size once more
     has_ids = "row_key" in table.columns_used
     for rows in whole_windows(table.chunks(chunk_rows=chunk_rows(config)), window_rows(config)):
         state.add(rows)
         if has_ids:
-            hashes.append(text_hashes(rows.settings["row_key"]))
+            grown.frombytes(text_hashes(rows.settings["row_key"]).tobytes())
     backlog = state.result(state.known())
     del state
     if has_ids:
-        joined = drained(hashes)
-        refuse_twins(table, joined)
-        backlog.row_hashes = joined if len(backlog.taken) else backlog.row_hashes
+        hashes = np.frombuffer(grown, dtype=np.uint64)
+        refuse_twins(table, hashes)
+        backlog.row_hashes = hashes if len(backlog.taken) else backlog.row_hashes
     return backlog
 
 

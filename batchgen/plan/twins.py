@@ -9,17 +9,6 @@ from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.table import Table
 
 
-def drained(parts: list[Hashes]) -> Hashes:
-    """Return the parts as one array, freeing each after it is copied: they are the table's size."""
-    joined = np.empty(sum(map(len, parts)), dtype=np.uint64)
-    end = len(joined)
-    while parts:
-        part = parts.pop()
-        joined[end - len(part) : end] = part
-        end -= len(part)
-    return joined
-
-
 def refuse_twins(table: Table, hashes: Hashes) -> None:
     """Raise `TableError` if two rows share a key; `hashes`, of all keys, is sorted in place."""
     hashes.sort()
