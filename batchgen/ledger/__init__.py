@@ -17,6 +17,7 @@ carried       the table's own columns, given to rows that were committed before
 writer        the one writer of journals and parts
 adoption      rows and image files of another folder, made part of a job
 compaction    parts merged into metadata.parquet, failures into failures.parquet
+findings      what is wrong with a folder, in words
 verification  whether a folder is intact
 repair        a folder whose files and rows agree again
 """

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from batchgen.ledger.compaction import compact
 from batchgen.ledger.contents import read_contents, refuse_no_job
+from batchgen.ledger.findings import Findings
 from batchgen.ledger.reader import merged_schema
 from batchgen.ledger.records import Key
-from batchgen.ledger.verification import Findings, findings_in
+from batchgen.ledger.verification import findings_in
 from batchgen.ledger.writer import Ledger
 from batchgen.storage.atomic import storage_errors
 from batchgen.storage.folder import JobFolder
