@@ -6,13 +6,16 @@ Makes a CSV of ids, prompts and seeds, and a job in which 19 of 20 rows are fini
 temporary folder; then times `batchgen plan` on the bare table, and two resumes up to the moment
 their first batch is handed over. Every row is validated in `plan` and in the first resume, which
 then vouches for the table. There are no image files, so the resumes do not look for them
-(`on_missing=trust`), and the disk is taken for one that is large enough. The look for files is
-timed by itself, over as many empty files as `--files` says.
+(`on_missing=trust`), and the disk is taken for one that is large enough.
+
+Commands that look for files or read them have a job of their own, whose `--files` images are empty
+files: `run` with nothing left to do, `status` and `verify`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -50,11 +53,11 @@ config = config_from({"table": sys.argv[1], "name": "job", "output_root": sys.ar
 run_job(config, LocalExecutor(), stopping.Stop(None))
 """
 
-_PLAN = """
+_COMMAND = """
 import sys, time
 started = time.perf_counter()
 from batchgen.cli.main import main
-code = main(["plan", f"table={sys.argv[1]}", "model=fake", f"output_root={sys.argv[2]}"])
+code = main(sys.argv[1:])
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM:"):
         print(f"{time.perf_counter() - started:.1f} s, {int(line.split()[1]) / 1024:.0f} MiB")
@@ -107,6 +110,7 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
                 "row_key": rows.settings["row_key"].slice(0, n),
                 "row_index": list(index),
                 "image_index": [0] * n,
+                "file_sha256": [hashlib.sha256().hexdigest()] * n,
                 "text": rows.settings["prompt"].slice(0, n),
                 "fingerprint": [as_hex(value) for value in columns.fingerprint[:n].tolist()],
                 "environment": [job.identity.environment] * n,
@@ -119,23 +123,28 @@ def write_job(table: Path, output_root: Path, n_done: int) -> None:
 
 
 def time_files(root: Path, n_files: int) -> None:
-    """Print how long it takes to see that so many image files are there."""
-    import pyarrow as pa
-
-    from batchgen.ledger.image_names import ImageNames
+    """Print what commands take that look for so many image files, or read them."""
     from batchgen.storage.folder import JobFolder
 
-    folder = JobFolder(root / "files")
-    names = [folder.image_name(n, 0, "png") for n in range(n_files)]
-    for name in names:
-        path = folder.root / name
-        if path.name.endswith("0000-0.png"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    column, started = pa.chunked_array([names]), time.perf_counter()
-    n_missing = int(ImageNames(folder).missing(column).sum())
-    took = time.perf_counter() - started
-    print(f"the look for {n_files:,} image files, {n_missing} missing: {took:.2f} s")
+    table, output_root = root / "files.csv", root / "files"
+    write_table(table, n_files)
+    write_job(table, output_root, n_files - 1)
+    folder = JobFolder(output_root / "job")
+    for number in range(n_files - 1):
+        if not number % 10_000:
+            (folder.root / folder.image_name(number, 0, "png")).parent.mkdir()
+        (folder.root / folder.image_name(number, 0, "png")).touch()
+    run = ["run", f"table={table}", "name=job", f"output_root={output_root}", "model=fake",
+           "sampling.width=64", "sampling.height=64"]  # fmt: skip
+    command(run)
+    for arguments in (run, ["status", str(folder.root)], ["verify", str(folder.root)]):
+        print(f"{arguments[0]} of {n_files:,} images:", flush=True)
+        command(arguments)
+
+
+def command(arguments: list[str]) -> None:
+    """Run a command of batchgen, which prints its time and peak memory."""
+    subprocess.run([sys.executable, "-c", _LARGE_DISK + _COMMAND, *arguments], check=True)
 
 
 def main() -> None:
@@ -152,7 +161,7 @@ def main() -> None:
         n_done = n_rows * 19 // 20
         print(f"{n_rows:,} rows, {table.stat().st_size / 2**20:,.0f} MiB")
         print("plan:", flush=True)
-        subprocess.run([sys.executable, "-c", _LARGE_DISK + _PLAN, table, output_root], check=True)
+        command(["plan", f"table={table}", "model=fake", f"output_root={output_root}"])
         write_job(table, output_root, n_done)
         resume = _LARGE_DISK + _RESUME
         for how in ("that validates the table", "that knows it"):

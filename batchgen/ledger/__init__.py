@@ -10,6 +10,7 @@ sources       a journal that was read, a part or metadata.parquet
 contents      journals, parts and metadata.parquet, as they are at one moment
 withdrawals   what files withdraw from those before them
 reader        what is committed, file by file, as one table, or in order in bounded memory
+row_spool     what is committed, put aside in a file
 image_names   the files in images/, compared with what is committed
 finished      the set of what is done, as arrays
 seals         SHA-256 of sealed files, and writing them

@@ -35,6 +35,9 @@ class Findings:
     n_unseen: int = 0
     """Missing images of a job that does not look for them, `on_missing=trust`; nothing is wrong."""
 
+    is_at_work: bool = False
+    """Whether a start was, all the while or for some of it."""
+
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing to report."""
@@ -61,5 +64,7 @@ class Findings:
         if self.n_unseen:
             unseen = counted(self.n_unseen, "image")
             yield f"not seen: {unseen}, as on_missing=trust does not look for them"
+        if self.is_at_work:
+            yield "a start is at work here: what it has in flight is not judged"
         judgement = "all well" if self.is_clean else "not all well"
         yield f"{counted(self.n_images, 'image')}, {judgement}"

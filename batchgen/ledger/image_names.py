@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from batchgen.storage.kinds import kind_of
 
 _OURS = re.compile(r"\d{9,18}-\d+\.[a-z]+", re.ASCII)
 """The name of an image file; see `JobFolder.image_name`."""
+_LETTERS = f"{string.digits}{string.ascii_lowercase}-."
+"""What such a name consists of."""
 
 _KEPT_FOLDERS = 64
 
@@ -48,8 +51,7 @@ class ImageNames:
 
         Raises `FolderError` where something else than a file has such a name.
         """
-        parts = _compute.extract_regex(names, r"(?P<parent>.*)/[^/]*")
-        parents = _compute.unique(_compute.struct_field(parts, [0])).to_pylist()
+        parents = _compute.unique(_compute.ascii_rtrim(names, _LETTERS)).to_pylist()
         is_there = _compute.is_null(names)  # none yet
         for first in range(0, len(parents), _KEPT_FOLDERS):
             some = map(self._paths_in, parents[first : first + _KEPT_FOLDERS])
@@ -61,7 +63,7 @@ class ImageNames:
         if parent not in self._listed:
             while len(self._listed) >= _KEPT_FOLDERS:
                 del self._listed[next(iter(self._listed))]
-            self._listed[parent] = _column(self._scan(parent), f"{parent}/")
+            self._listed[parent] = _column(self._scan(parent), parent)
         return self._listed[parent]
 
     def _scan(self, parent: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,59 +13,113 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchgen.errors import JobInUse
 from batchgen.ledger.contents import Contents, consistently, numbered, read_contents, refuse_no_job
 from batchgen.ledger.events import UnknownEvent
 from batchgen.ledger.findings import Findings
 from batchgen.ledger.journal import damaged_lines
 from batchgen.ledger.notes import UNREADABLE, MetadataNotes, PartNotes
-from batchgen.ledger.reader import keys_of, live_tables
+from batchgen.ledger.reader import keys_of
 from batchgen.ledger.records import Key, Record, key_of
+from batchgen.ledger.row_spool import RowSpool
 from batchgen.ledger.seals import is_as_sealed
+from batchgen.ledger.sources import Source
 from batchgen.plan.fingerprint import Hashes, text_hashes
 from batchgen.storage.atomic import reading_errors
 from batchgen.storage.folder import JobFolder
 from batchgen.storage.hashes import sha256
 from batchgen.storage.lock import FolderLock
 
-_COLUMNS = ["row_key", "image_index", "file_name", "file_sha256"]
+_COLUMNS: dict[str, pa.DataType] = {
+    "row_key": pa.string(),
+    "image_index": pa.int32(),
+    "file_name": pa.string(),
+    "file_sha256": pa.string(),
+}
+
+_MOST_LOOKS = 4
+_PAUSE_S = 1.0
+"""How often, and how long apart, what looks wrong beside a start at work is looked at again."""
 
 
 def verify(folder: JobFolder) -> Findings:
     """Read every byte of a job's folder and say what is wrong; changes nothing.
 
-    Raises `JobInUse` while a start holds the folder, `FolderError` for what is not a job.
+    Fit for a job that is running: what looks wrong then is looked at again, as an image may be
+    between its file and its row, and what the start may be about to commit is not judged.
+
+    Raises `FolderError` for what is not a job.
     """
     refuse_no_job(folder)
-    if folder.lock.exists():
-        FolderLock(folder.lock).probe()
-    return findings_in(folder)
-
-
-def findings_in(folder: JobFolder) -> Findings:
-    """Return what is wrong with a folder that no start works in; the ledger first, then images."""
-    with reading_errors(folder.root):
-        findings = Findings(broken=list(_broken(folder)))
-        if not findings.broken:
-            _check(folder, findings)
+    is_at_work = _is_at_work(folder)
+    findings = findings_in(folder)
+    if not (is_at_work or _is_at_work(folder)):
+        return findings
+    findings.orphans = [path for path in findings.orphans if not _may_be_in_flight(folder, path)]
+    for _ in range(_MOST_LOOKS):
+        if findings.is_clean:
+            break
+        time.sleep(_PAUSE_S)
+        findings = findings_in(folder, None if findings.broken else findings)
+    findings.is_at_work = True
     return findings
 
 
-def _check(folder: JobFolder, findings: Findings) -> None:
-    """Check the ledger's journals, its rows and the images of a folder whose files all open."""
+def _is_at_work(folder: JobFolder) -> bool:
+    try:
+        if folder.lock.exists():
+            FolderLock(folder.lock).probe()
+    except JobInUse:
+        return True
+    return False
+
+
+def _may_be_in_flight(folder: JobFolder, path: Path) -> bool:
+    name = path.relative_to(folder.root).as_posix()
+    return path.name.startswith(".") or folder.image_number(name) is not None
+
+
+def findings_in(folder: JobFolder, earlier: Findings | None = None) -> Findings:
+    """Return what is wrong with a folder: files that do not open, or else all else.
+
+    Images are looked at without a lock and one at a time, in memory that holds a few bytes of each.
+
+    Args:
+        folder: A job's.
+        earlier: The findings to look at again, where all other images are known to be well.
+    """
+    with reading_errors(folder.root), RowSpool(_COLUMNS) as spool:
+        findings = Findings(broken=list(_broken(folder)))
+        if findings.broken:
+            return findings
+
+        def read() -> Contents:
+            contents = read_contents(folder)
+            spool.fill(contents)
+            findings.damaged = list(_damaged(folder))
+            return contents
+
+        sources = consistently(folder, read).sources
+        names = _check_rows(folder, spool, sources, findings, earlier)
+        orphans = _orphans(folder, names)
+        findings.orphans = [p for p in orphans if earlier is None or p in earlier.orphans]
+        _trust(folder, findings)
+        return findings
+
+
+def _damaged(folder: JobFolder) -> Iterator[str]:
     for _, path in sorted(numbered(folder.journals, ".jsonl")):
-        findings.damaged += [f"{path}, line {number}" for number in damaged_lines(path)]
-    contents = consistently(folder, lambda: read_contents(folder))
-    names = _check_rows(folder, contents, findings)
-    findings.orphans = list(_orphans(folder, names))
-    _trust(folder, findings)
+        yield from (f"{path}, line {number}" for number in damaged_lines(path))
 
 
 def _broken(folder: JobFolder) -> Iterator[Path]:
-    sealed = [folder.metadata] if os.path.lexists(folder.metadata) else []
-    sealed += sorted(folder.parts.glob("[!.]*.parquet"))
-    yield from (path for path in sealed if not _opens(folder, path))
-    journals = (path for _, path in sorted(numbered(folder.journals, ".jsonl")))
-    yield from (path for path in journals if not path.is_file())
+    """Yield sealed files that do not open, and journals that are not files; none that is gone."""
+    sealed = [folder.metadata, *sorted(folder.parts.glob("[!.]*.parquet"))]
+    journals = [path for _, path in sorted(numbered(folder.journals, ".jsonl"))]
+    for path in (*sealed, *journals):
+        opens = path.is_file() if path in journals else _opens(folder, path)
+        if not opens and os.path.lexists(path):
+            yield path
 
 
 def _opens(folder: JobFolder, path: Path) -> bool:
@@ -85,39 +140,46 @@ def _opens(folder: JobFolder, path: Path) -> bool:
     return is_as_sealed(folder, path)
 
 
-def _check_rows(folder: JobFolder, contents: Contents, findings: Findings) -> Hashes:
+def _check_rows(
+    folder: JobFolder,
+    spool: RowSpool,
+    sources: list[Source],
+    findings: Findings,
+    earlier: Findings | None,
+) -> Hashes:
     """Check the image of every row, and return the hashes of all their names, sorted."""
-    doubled = _doubled(contents)
+    doubled = _doubled(spool)
+    suspects = None if earlier is None else {*earlier.missing, *earlier.altered}
     hashes: dict[Key, str] = {}
     names = [np.zeros(0, dtype=np.uint64)]
-    repeated: Counter[Path] = Counter()
-    twice: dict[Path, list[Key]] = {}
+    repeated: Counter[int] = Counter()
+    twice: dict[int, list[Key]] = {}
     wanted: dict[str, str] = {}
-    for source, table in live_tables(contents, _COLUMNS):
+    for table in spool.tables():
         is_double = np.isin(keys_of(table), doubled)
         for row, may_repeat in zip(table.to_pylist(), is_double, strict=True):
             key = key_of(row)
             if may_repeat and key in hashes:
-                repeated[source.path] += hashes[key] == row["file_sha256"]
-                twice.setdefault(source.path, []).append(key)
+                repeated[row["source"]] += hashes[key] == row["file_sha256"]
+                twice.setdefault(row["source"], []).append(key)
                 continue
             if may_repeat:
                 hashes[key] = row["file_sha256"]
             findings.n_images += 1
-            _check_image(folder, row, findings, wanted)
+            if suspects is None or (key, row["file_name"]) in suspects:
+                _check_image(folder, row, findings, wanted)
         names.append(text_hashes(table["file_name"]))
-    n_rows = {source.path: source.n_rows for source in contents.sources}
-    findings.copies = [path for path, n in repeated.items() if n == n_rows[path]]
-    findings.twice = [key for path in twice if path not in findings.copies for key in twice[path]]
+    copies = [at for at, n in repeated.items() if n == sources[at].n_rows]
+    findings.copies = [sources[at].path for at in copies]
+    findings.twice = [key for at in twice if at not in copies for key in twice[at]]
     known = np.unique(np.concatenate(names))
     findings.elsewhere = dict(_elsewhere(folder, known, wanted))
     return known
 
 
-def _doubled(contents: Contents) -> Hashes:
+def _doubled(spool: RowSpool) -> Hashes:
     """Return the keys that more than one row has."""
-    tables = live_tables(contents, ["row_key", "image_index"])
-    parts = [np.zeros(0, dtype=np.uint64), *(keys_of(table) for _, table in tables)]
+    parts = [np.zeros(0, dtype=np.uint64), *map(keys_of, spool.tables())]
     keys, counts = np.unique(np.concatenate(parts), return_counts=True)
     doubled: Hashes = keys[counts > 1]
     return doubled

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 
 import pytest
-from conftest import RunJob, WritePrompts
+from conftest import RunJob, StartCommand, WritePrompts
 
 from batchgen.cli.main import main
-from batchgen.errors import FolderError, JobInUse
+from batchgen.errors import FolderError
 from batchgen.ledger import repair as repair_module
 from batchgen.ledger.repair import repair
 from batchgen.ledger.verification import verify
@@ -91,10 +93,59 @@ def test_a_sealed_file_that_does_not_open_is_put_aside(job: JobFolder, run_job: 
     assert verify(job).is_clean
 
 
-def test_a_job_at_work_is_not_judged(job: JobFolder) -> None:
-    """Images in flight would look like orphans."""
-    with FolderLock(job.lock), pytest.raises(JobInUse):
-        verify(job)
+def test_what_a_start_has_in_flight_is_no_finding(job: JobFolder) -> None:
+    """An image file may be there before its row; whatever else is wrong is still said."""
+    (job.root / image(job, 9)).write_bytes(b"about to be committed")
+    (job.root / "images/00000/.000000010-0.png").write_bytes(b"being written")
+    assert len(verify(job).orphans) == 2
+    with FolderLock(job.lock):
+        findings = verify(job)
+        assert findings.is_clean
+        assert list(findings.lines()) == [
+            "a start is at work here: what it has in flight is not judged",
+            "4 images, all well",
+        ]
+        (job.root / "images/00000/notes.txt").write_text("mine")
+        (job.root / image(job, 0)).unlink()
+        (job.root / image(job, 1)).write_bytes(b"x")
+        findings = verify(job)
+    assert findings.orphans == [job.images / "00000/notes.txt"]
+    assert [name for _, name in findings.missing] == [image(job, 0)]
+    assert [name for _, name in findings.altered] == [image(job, 1)]
+
+
+def test_what_a_start_corrects_meanwhile_is_no_finding(
+    job: JobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when images are made again, and their files are replaced before their rows."""
+    content = (job.root / image(job, 1)).read_bytes()
+    (job.root / image(job, 1)).write_bytes(b"another picture")
+    monkeypatch.setattr(time, "sleep", lambda _: (job.root / image(job, 1)).write_bytes(content))
+    with FolderLock(job.lock):
+        assert verify(job).is_clean
+
+
+def test_a_job_is_verified_beside_its_start(
+    prompts: WritePrompts,
+    start: StartCommand,
+    folder: JobFolder,
+    wait_until: Callable[[Callable[[], object]], None],
+) -> None:
+    """While it seals what a start before it left, draws, commits and compacts."""
+    prompts(200)
+    started = start("batch_size=2", "model.latency_s=0.01")
+    wait_until(lambda: any(folder.images.glob("*/*.png")))
+    started.kill()
+    started = start("batch_size=2", "model.latency_s=0.01")
+    wait_until(lambda: verify(folder).is_at_work)
+    counts = [0]
+    while started.process.is_alive():
+        findings = verify(folder)
+        assert findings.is_clean, list(findings.lines())
+        counts.append(findings.n_images)
+    assert started.exit_code() == 0
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 3
 
 
 def test_what_is_no_job_is_refused(folder: JobFolder) -> None:
