@@ -11,6 +11,7 @@
     │   │   ├── ModelMissing    none of them is on this machine yet
     │   │   └── OtherModel      of a noise schedule that batchgen cannot draw with
     │   └── DeviceError         the device does not exist, or is too small for the model
+    ├── ImagesDamaged           3: image files are missing, or have other bytes than written
     ├── CircuitOpen             4: too many failures in a row, or the device is lost
     ├── Stopped                 75: ended early, the same command resumes
     │   ├── TableChanged        the table was edited while the job read it
@@ -95,6 +96,20 @@ class OtherModel(ModelError):
 
 class DeviceError(Refused):
     """The requested device does not exist, or is too small for the model."""
+
+
+class ImagesDamaged(BatchgenError):
+    """Image files are missing or have other bytes than were written; `damaged` names each."""
+
+    exit_code = ExitCode.not_all_well
+
+    def __init__(self, damaged: list[str]) -> None:
+        self.damaged = damaged
+        last = (
+            f"Damaged or missing: {len(damaged):,}. Nothing was exported. batchgen verify --repair "
+            "and then a start of the job make them again."
+        )
+        super().__init__("\n".join([*damaged, last]))
 
 
 class CircuitOpen(BatchgenError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from exports import Ask
 
 import batchgen
 from batchgen.config.device import DeviceConfig, DeviceKind
@@ -196,6 +197,20 @@ def run_job(tmp_path: Path, fake_config: MakeConfig) -> RunJob:
         return batchgen.run(fake_config(table, **settings))
 
     return run
+
+
+@pytest.fixture
+def pair_job(prompts: WritePrompts, run_job: RunJob, folder: JobFolder) -> JobFolder:
+    """Return a finished job of four rows with two images each."""
+    prompts(4)
+    run_job(images_per_prompt=2)
+    return folder
+
+
+@pytest.fixture
+def ask(pair_job: JobFolder, tmp_path: Path) -> Ask:
+    """Return a function that exports the job of `pair_job` to the folder `exported`."""
+    return Ask(pair_job, tmp_path / "exported")
 
 
 def _be_the_command(arguments: list[str], output: Path) -> None:

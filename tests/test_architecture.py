@@ -26,9 +26,9 @@ ROOMS = sorted(
     path.parent for path in FILES if path.name == "__init__.py" and path.parent != PACKAGE
 )
 HEAVY = {
-    "cattrs", "diffusers", "huggingface_hub", "hydra", "mindone", "mindspore", "modelscope",
-    "numpy", "omegaconf", "pandas", "PIL", "pyarrow", "ray", "tokenizers", "torch", "transformers",
-    "yaml",
+    "cattrs", "diffusers", "duckdb", "huggingface_hub", "hydra", "mindone", "mindspore",
+    "modelscope", "numpy", "omegaconf", "pandas", "PIL", "pyarrow", "ray", "tokenizers", "torch",
+    "transformers", "yaml",
 }  # fmt: skip
 
 MOST_CODE_LINES = 40

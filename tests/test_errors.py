@@ -20,6 +20,7 @@ EXIT_CODES = {
     "ModelMissing": 2,
     "OtherModel": 2,
     "DeviceError": 2,
+    "ImagesDamaged": 3,
     "CircuitOpen": 4,
     "Stopped": 75,
     "TableChanged": 75,

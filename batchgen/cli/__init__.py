@@ -13,6 +13,7 @@ status     how jobs are doing
 verify     read every byte of a job and say what is wrong
 merge      make one job of its shards
 report     contact sheets
+export     finished images in the layouts of other tools
 repro      make an image again and compare
 doctor     what is wrong with this machine, or with a log
 download   fetch the files of a job's model and adapters

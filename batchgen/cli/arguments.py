@@ -57,7 +57,25 @@ def _add_folder_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     report.add_argument(
         "--font", type=expanded, metavar="FILE", help="a font file that has your letters"
     )
+    _add_export(commands)
     repro = commands.add_parser("repro", help="make an image again and compare the pixels")
     repro.add_argument("path", type=expanded, metavar="IMAGE|FOLDER")
     repro.add_argument("--row", metavar="KEY", help="row key, where a job's folder is given")
     repro.add_argument("--image", type=int, default=0, metavar="INDEX", help="image index, 0")
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command that lays images out for other tools."""
+    export = commands.add_parser("export", help="lay out finished images as other tools read them")
+    export.add_argument(
+        "folders", nargs="+", type=expanded, metavar="FOLDER", help="a job or a grid"
+    )
+    export.add_argument(
+        "--to", nargs=2, required=True, metavar=("LAYOUT", "OUT"),
+        help="webdataset, parquet, imagefolder, flat, ..., and the new folder; docs/export.md",
+    )  # fmt: skip
+    export.add_argument("--where", metavar="SQL", help='such as "steps = 30 and not truncated"')
+    export.add_argument("--only", type=expanded, metavar="CSV", help="no images but those, by id")
+    export.add_argument("--without", type=expanded, metavar="CSV", help="not those, by id")
+    export.add_argument("--columns", metavar="A,B,...", help="columns that go along; all")
+    export.add_argument("--link", action="store_true", help="hard links in the place of copies")

@@ -33,10 +33,10 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opening_errors(path: Path) -> Iterator[None]:
+def opening_errors(path: Path, chosen_by: str = "output_root=") -> Iterator[None]:
     """Turn an `OSError` on opening a folder into a `FolderError`: a retry would not help.
 
-    A full or failing disk is a `StorageError` here as well.
+    A full or failing disk is a `StorageError` here as well. `chosen_by` is what chose the folder.
     """
     try:
         yield
@@ -45,7 +45,7 @@ def opening_errors(path: Path) -> Iterator[None]:
             raise StorageError(_cause(path, error)) from error
         raise FolderError(
             f"{path} cannot be written: {error.strerror}. "
-            "Choose another output_root= or correct the permissions."
+            f"Choose another {chosen_by} or correct the permissions."
         ) from error
 
 

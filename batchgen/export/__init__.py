@@ -1,0 +1,15 @@
+"""The same results in the layouts that other tools read; one function of a folder each.
+
+question         what was asked: which images, in which layout, to which place
+selection        which images are taken: by an expression in SQL, by lists of picked ones
+gathering        the finished images of jobs, shards and grids as one stream
+samples          images whose bytes were read and are those that were written
+building         the folder that is built beside the place asked for, and how far it is
+handover         what a layout is given: samples, and a place for files
+flat             a folder of pictures
+tar_shards       webdataset: tar files with picture, text and row side by side
+picture_parquet  parquet: rows with their pictures inside
+image_copy       imagefolder: pictures and metadata.parquet
+layouts          the layouts by name, and what each needs of a row
+exporting        from a question to a folder that is whole
+"""

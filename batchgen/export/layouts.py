@@ -1,0 +1,45 @@
+"""The layouts by name, and what each needs of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from batchgen.export.flat import flat
+from batchgen.export.gathering import Entry
+from batchgen.export.handover import Handover
+from batchgen.export.image_copy import image_copy
+from batchgen.export.picture_parquet import picture_parquet
+from batchgen.export.tar_shards import tar_shards
+
+
+def nothing(entries: Iterable[Entry]) -> Iterator[str]:
+    """Find nothing wrong with any image."""
+    for _ in entries:
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A way to lay images out."""
+
+    lay_out: Callable[[Handover], None]
+    problems: Callable[[Iterable[Entry]], Iterator[str]] = nothing
+    """Yields in words, by row, what the layout cannot hold; takes all images."""
+    needs: tuple[str, ...] = ()
+    """Columns that a table must have."""
+    can_link: bool = False
+    """Whether its pictures can be hard links: they are files, as they are."""
+    has_columns: bool = False
+    """Whether columns go along with the pictures."""
+    remark: str = ""
+    """What is said at the end, of pictures that are not the job's own bytes."""
+
+
+LAYOUTS = {
+    "webdataset": Layout(tar_shards, has_columns=True),
+    "parquet": Layout(picture_parquet, has_columns=True),
+    "imagefolder": Layout(image_copy, can_link=True, has_columns=True),
+    "flat": Layout(flat, can_link=True),
+}
+"""The names that `--to` takes."""
