@@ -10,6 +10,11 @@ flat             a folder of pictures
 tar_shards       webdataset: tar files with picture, text and row side by side
 picture_parquet  parquet: rows with their pictures inside
 image_copy       imagefolder: pictures and metadata.parquet
+reencoding       pictures in the one format that an evaluator opens
+geneval          a folder a row, with the row
+compbench        t2i-compbench: prompts as names of files
+hpsv2            a folder a style, JPEG, numbered as the prompts are
+dpg_bench        four images of a row on one picture
 layouts          the layouts by name, and what each needs of a row
 exporting        from a question to a folder that is whole
 """

@@ -36,6 +36,12 @@ class Entry:
     job: JobFolder
     row: dict[str, Any]
     """All columns, `id` first."""
+    number: int
+    """Which image it is of all that are taken, from 0."""
+    row_number: int
+    """Which row of a table its row is among those of all that are taken, from 0."""
+    position: int
+    """Which image of its row it is among those that are taken, from 0."""
 
     @property
     def path(self) -> Path:
@@ -86,10 +92,13 @@ class Gathering:
 
     def entries(self) -> Iterator[Entry]:
         """Yield the images that are taken: a job after another, each in its table's order."""
-        for origin, table in self._selected():
-            for batch in table.to_batches(_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
-                    yield Entry(row["id"], origin.job, row)
+        before, row_number, position = None, -1, 0
+        for number, (job, row) in enumerate(self._rows()):
+            is_next = before != (job, row["row_key"])
+            row_number += is_next
+            position = 0 if is_next else position + 1
+            before = (job, row["row_key"])
+            yield Entry(row["id"], job, row, number, row_number, position)
         self._selection.refuse_unmet()
 
     def ids(self) -> Iterator[Any]:
@@ -100,6 +109,11 @@ class Gathering:
     def exported(self, entry: Entry) -> dict[str, Any]:
         """Return those columns of an image that go along."""
         return {name: entry.row[name] for name in self.schema.names}
+
+    def _rows(self) -> Iterator[tuple[JobFolder, dict[str, Any]]]:
+        for origin, table in self._selected():
+            for batch in table.to_batches(_ROWS_AT_ONCE):
+                yield from ((origin.job, row) for row in batch.to_pylist())
 
     def _selected(self) -> Iterator[tuple[_Origin, pa.Table]]:
         for origin in self._origins:

@@ -58,19 +58,21 @@ class Handover:
         """Yield all images without reading them."""
         return self._gathering.entries()
 
-    def samples(self) -> Iterator[tuple[int, Sample]]:
+    def samples(self, *, of_whole_rows: bool = False) -> Iterator[tuple[int, Sample]]:
         """Yield the images that are not on disk yet, each with its number, from 0.
 
-        An image counts as laid out when the next is asked for.
+        An image counts as laid out when the next is asked for; with `of_whole_rows` when the next
+        row's first is.
         """
         last_s = time.monotonic()
         for number, sample in self._read():
-            yield number, sample
-            if time.monotonic() - last_s >= _KEEP_S:
+            is_due = time.monotonic() - last_s >= _KEEP_S
+            if is_due and not (of_whole_rows and sample.entry.position):
                 with storage_errors(self.place):
                     os.sync()
-                self._building.keep(number + 1)
+                self._building.keep(number)
                 last_s = time.monotonic()
+            yield number, sample
 
     def runs(self, size_bytes: int) -> Iterator[tuple[int, Iterator[tuple[int, Sample]]]]:
         """Yield the images that are not on disk yet for files of some size: file number, images.
@@ -86,6 +88,11 @@ class Handover:
             number += 1
             ahead = run.ahead
             self._building.keep(run.n_seen, number)
+
+    @property
+    def n_before(self) -> int:
+        """Images that a start which was killed has laid out."""
+        return self._building.n_images
 
     @property
     def n_files(self) -> int:

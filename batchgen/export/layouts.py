@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from batchgen.export import compbench, dpg_bench, geneval, hpsv2
 from batchgen.export.flat import flat
 from batchgen.export.gathering import Entry
 from batchgen.export.handover import Handover
 from batchgen.export.image_copy import image_copy
 from batchgen.export.picture_parquet import picture_parquet
+from batchgen.export.reencoding import QUALITY
 from batchgen.export.tar_shards import tar_shards
 
 
@@ -41,5 +43,14 @@ LAYOUTS = {
     "parquet": Layout(picture_parquet, has_columns=True),
     "imagefolder": Layout(image_copy, can_link=True, has_columns=True),
     "flat": Layout(flat, can_link=True),
+    "geneval": Layout(geneval.geneval, geneval.misfits, geneval.NEEDS),
+    "t2i-compbench": Layout(compbench.compbench, compbench.misfits, can_link=True),
+    "hpsv2": Layout(
+        hpsv2.hpsv2,
+        hpsv2.misfits,
+        hpsv2.NEEDS,
+        remark=f"those that were no JPEG are encoded anew, quality {QUALITY}",
+    ),
+    "dpg-bench": Layout(dpg_bench.dpg_bench, dpg_bench.misfits, remark="four on each picture"),
 }
 """The names that `--to` takes."""
