@@ -34,6 +34,8 @@ from batchgen.runner.result import JobResult
 from batchgen.storage.folder import JobFolder
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
+
     from batchgen.pipelines.mindspore.sdxl import SdxlPipeline
 
 
@@ -223,16 +225,21 @@ def _be_the_command(arguments: list[str], output: Path) -> None:
     sys.exit(main(arguments))
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[StartCommand]:
-    """Return a function that starts the small job in a process of its own.
+@pytest.fixture(scope="session")
+def forkserver() -> ForkServerContext:
+    """Return what starts processes: they are forked from one that has imported batchgen alone.
 
-    The processes are forked from a server that has imported batchgen and nothing else, so a start
-    takes a moment and a crash takes nobody with it.
+    So a start takes a moment, and a crash takes nobody with it.
     """
     context = multiprocessing.get_context("forkserver")
     parts = ("cli", "compose", "runner.start", "pipelines.fake")
     context.set_forkserver_preload(["pytest", "pandas", *(f"batchgen.{part}" for part in parts)])
+    return context
+
+
+@pytest.fixture
+def start(tmp_path: Path, forkserver: ForkServerContext) -> Iterator[StartCommand]:
+    """Return a function that starts the small job in a process of its own."""
     given = [f"table={tmp_path / 't.csv'}", f"output_root={tmp_path / 'outputs'}", "model=fake"]
     given += ["sampling.width=64", "sampling.height=64"]
     starts: list[Started] = []
@@ -242,7 +249,7 @@ def start(tmp_path: Path) -> Iterator[StartCommand]:
         said = {override.partition("=")[0] for override in overrides}
         own = [one for one in given if one.partition("=")[0] not in said]
         arguments = ["run", *own, *overrides]
-        process = context.Process(target=_be_the_command, args=(arguments, output))
+        process = forkserver.Process(target=_be_the_command, args=(arguments, output))
         process.start()
         starts.append(Started(process, output))
         return starts[-1]

@@ -19,6 +19,7 @@ from batchgen.config.counts import counted
 from batchgen.errors import FolderError
 from batchgen.storage.atomic import (
     DRAFT,
+    clear_leftovers,
     opening_errors,
     reading_errors,
     storage_errors,
@@ -57,9 +58,10 @@ class Building:
         with opening_errors(building._partial, "OUT"):
             building._partial.mkdir(parents=True, exist_ok=True)
         with FolderLock(building._partial / "lock"):
+            building._refuse_if_there()
             building._take_up()
             yield building
-        building._finish()
+            building._finish()
 
     @classmethod
     def finished_before(cls, out: Path, question: dict[str, Any]) -> int | None:
@@ -88,10 +90,20 @@ class Building:
         }
         write_atomically(note_in(self._partial), json.dumps(note, indent=2).encode())
 
+    def _refuse_if_there(self) -> None:
+        """Raise `FolderError` where another process was done while this one looked at the rows."""
+        if not os.path.lexists(self._out):
+            return
+        if note_of(self._partial) is None:
+            with storage_errors(self._partial):
+                shutil.rmtree(self._partial)
+        raise FolderError(_there_already(self._out))
+
     def _take_up(self) -> None:
         note = note_of(self._partial)
         if note is not None and note.get("content") == self._content and self.made.is_dir():
             self.n_images, self.n_files = note["n_images"], note["n_files"]
+            clear_leftovers(self.made, is_ours=True)
             if self.n_images:
                 logger.warning(
                     "%s is there: going on behind its first %s.",
@@ -141,7 +153,7 @@ def refuse_taken(out: Path, question: dict[str, Any], folders: list[Path]) -> No
     if not out.name:
         raise FolderError(f"{out} is no name for a new folder.")
     if os.path.lexists(out):
-        raise FolderError(f"{out} is there already. Move it away, or choose another OUT.")
+        raise FolderError(_there_already(out))
     for folder in folders:
         if folder.resolve() in out.resolve().parents:
             raise FolderError(f"{out} lies in {folder}, which is read. Choose an OUT elsewhere.")
@@ -159,6 +171,10 @@ def refuse_taken(out: Path, question: dict[str, Any], folders: list[Path]) -> No
             f"{partial} was begun for another question: {_difference(known, question)}. Ask as "
             "then to go on with it, delete it, or choose another OUT."
         )
+
+
+def _there_already(out: Path) -> str:
+    return f"{out} is there already. Move it away, or choose another OUT."
 
 
 def _is_of_first_moment(path: Path) -> bool:

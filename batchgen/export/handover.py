@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
+from batchgen.errors import FolderError
 from batchgen.export.building import Building
 from batchgen.export.gathering import Entry, Gathering
 from batchgen.export.samples import Sample, checked
@@ -21,6 +23,7 @@ from batchgen.storage.atomic import storage_errors
 
 FILE_BYTES = 512 * 2**20
 """What files that hold many images have at most, unless one image alone has more."""
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _KEEP_S = 10.0
 """Seconds between two notes of how far single files are."""
 
@@ -105,10 +108,18 @@ class Handover:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # cut off by a kill, or a link to another file
-            if self._link:
-                os.link(sample.entry.path, path)
-            else:
+            if not self._link:
                 path.write_bytes(sample.content)
+                return
+            try:
+                os.link(sample.entry.path, path)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                raise FolderError(
+                    f"{path} cannot be a link to {sample.entry.path}: {error.strerror}. Leave out "
+                    "--link, or choose an OUT on the disk of the job."
+                ) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file."""
