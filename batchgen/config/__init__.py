@@ -25,4 +25,5 @@ job           `JobConfig`, the whole of it
 keys          the keys of a job's settings, and what each of them holds
 names         a `JobConfig` from names and plain values, and back
 job_identity  the part of a config that distinguishes one job from another
+run_command   the command line that a config comes from
 """

@@ -19,13 +19,12 @@ def override(key: str, value: object) -> str:
 
     A number or a truth value stands as it is written; any text is text.
     """
-    shown = plain_text(value) if isinstance(value, str) else _written(value)
-    return shlex.quote(f"{key}={shown}")
+    return shlex.quote(f"{key}={_written(value)}")
 
 
-def names(key: str, values: Iterable[str]) -> str:
-    """Return a setting that is a list of texts, such as `key=[a,b]`, for a command line."""
-    return shlex.quote(f"{key}=[{','.join(map(plain_text, values))}]")
+def names(key: str, values: Iterable[object]) -> str:
+    """Return a setting that is a list, such as `key=[a,b]`, for a command line."""
+    return shlex.quote(f"{key}=[{','.join(map(_written, values))}]")
 
 
 def command(*words: object) -> str:
@@ -55,6 +54,8 @@ def without_interpolation(text: str) -> str:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, str):
+        return plain_text(value)
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)

@@ -16,5 +16,6 @@ compbench        t2i-compbench: prompts as names of files
 hpsv2            a folder a style, JPEG, numbered as the prompts are
 dpg_bench        four images of a row on one picture
 layouts          the layouts by name, and what each needs of a row
+card             the dataset card: columns, licence, how to make it again
 exporting        from a question to a folder that is whole
 """

@@ -17,6 +17,7 @@ import pyarrow as pa
 from batchgen.config.counts import counted
 from batchgen.config.decimals import size_text
 from batchgen.errors import ConfigError, FolderError, Stopped, StorageError
+from batchgen.export import card as dataset_card
 from batchgen.export.building import Building, refuse_taken
 from batchgen.export.gathering import Entry, Gathering
 from batchgen.export.handover import Handover
@@ -70,11 +71,15 @@ def export(question: Question) -> Exported:
     _refuse_twins(gathering)
     survey = _Survey(gathering)
     survey.refuse_misfits(layout, question)
+    card = dataset_card.card(question, gathering, survey.line(), layout.data_files)
     started = time.monotonic()
     with Building.opened(question.out, note, survey.content) as building:
         n_before = building.n_images
         _refuse_if_full(question, survey)
-        layout.lay_out(Handover(gathering, building, survey.n_images, link=question.link))
+        handover = Handover(gathering, building, survey.n_images, link=question.link)
+        layout.lay_out(handover)
+        if layout.has_card:
+            handover.write(dataset_card.NAME, card)
         again = _Survey(gathering)
         again.look()
         if again.content != survey.content:
@@ -97,7 +102,7 @@ def _layout_of(question: Question) -> Layout:
     if question.link and not layout.can_link:
         able = [name for name, one in LAYOUTS.items() if one.can_link]
         problems.append(f"--link: {question.layout} holds no links; these do: {', '.join(able)}.")
-    if question.columns is not None and not layout.has_columns:
+    if question.columns is not None and not layout.data_files:
         problems.append(f"--columns: {question.layout} has no columns of one's choice.")
     if problems:
         raise ConfigError(problems)
@@ -110,10 +115,16 @@ class _Survey:
 
     gathering: Gathering
     n_images: int = 0
+    n_rows: int = 0
     n_bytes: int = 0
     """Of the image files that are there."""
     content: str = ""
     """A hash of all that is exported; jobs that changed have another."""
+
+    def line(self) -> str:
+        """Return in words how much there is."""
+        n_jobs = counted(len(self.gathering.jobs), "job")
+        return f"{counted(self.n_images, 'image')} of {counted(self.n_rows, 'row')} of {n_jobs}"
 
     def look(self) -> None:
         """Look at all rows."""
@@ -148,7 +159,7 @@ class _Survey:
         for entry in self.gathering.entries():
             row = [entry.row["file_sha256"], self.gathering.exported(entry)]
             digest.update(json.dumps(row, default=str).encode())
-            self.n_images += 1
+            self.n_images, self.n_rows = self.n_images + 1, entry.row_number + 1
             self.n_bytes += _size_of(entry.path)
             yield entry
         self.content = digest.hexdigest()

@@ -1,4 +1,4 @@
-"""`flat`: a folder of pictures and nothing else, as clean-fid and pytorch-fid read it."""
+"""`flat`: a folder of pictures, as clean-fid and pytorch-fid read it."""
 
 from __future__ import annotations
 

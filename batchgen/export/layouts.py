@@ -32,16 +32,18 @@ class Layout:
     """Columns that a table must have."""
     can_link: bool = False
     """Whether its pictures can be hard links: they are files, as they are."""
-    has_columns: bool = False
-    """Whether columns go along with the pictures."""
+    data_files: tuple[str, ...] = ()
+    """Patterns of the files that `datasets` reads; there the columns go along."""
+    has_card: bool = True
+    """Whether a dataset card may be beside the pictures."""
     remark: str = ""
     """What is said at the end, of pictures that are not the job's own bytes."""
 
 
 LAYOUTS = {
-    "webdataset": Layout(tar_shards, has_columns=True),
-    "parquet": Layout(picture_parquet, has_columns=True),
-    "imagefolder": Layout(image_copy, can_link=True, has_columns=True),
+    "webdataset": Layout(tar_shards, data_files=("*.tar",)),
+    "parquet": Layout(picture_parquet, data_files=("*.parquet",)),
+    "imagefolder": Layout(image_copy, can_link=True, data_files=("metadata.parquet", "images/**")),
     "flat": Layout(flat, can_link=True),
     "geneval": Layout(geneval.geneval, geneval.misfits, geneval.NEEDS),
     "t2i-compbench": Layout(compbench.compbench, compbench.misfits, can_link=True),
@@ -49,8 +51,11 @@ LAYOUTS = {
         hpsv2.hpsv2,
         hpsv2.misfits,
         hpsv2.NEEDS,
+        has_card=False,
         remark=f"those that were no JPEG are encoded anew, quality {QUALITY}",
     ),
-    "dpg-bench": Layout(dpg_bench.dpg_bench, dpg_bench.misfits, remark="four on each picture"),
+    "dpg-bench": Layout(
+        dpg_bench.dpg_bench, dpg_bench.misfits, has_card=False, remark="four on each picture"
+    ),
 }
 """The names that `--to` takes."""
