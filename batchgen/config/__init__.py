@@ -11,6 +11,7 @@ validation    ranges
 structure     configs from nested plain values, by the types of their fields
 groups        the names of config groups, which are files of conf/
 revisions     numbers that are raised when pictures can differ
+setting_choices  the words of settings that have few
 setting_row   what the table records of one setting
 settings      the one table of the settings of an image
 seeds         the seeds of a job, as a list or a range

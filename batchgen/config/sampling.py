@@ -10,7 +10,8 @@ from enum import Enum
 from typing import Any
 
 from batchgen.config.schedulers import MOST_STEPS, OWN_SPACING, canonical
-from batchgen.config.settings import SETTINGS, LongPrompt, TimestepSpacing, default_of
+from batchgen.config.setting_choices import LongPrompt, TimestepSpacing
+from batchgen.config.settings import SETTINGS, default_of
 from batchgen.config.validation import prefixed
 
 

@@ -11,31 +11,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 from typing import Any, get_args, get_type_hints
 
 from batchgen.config import lora, schedulers
+from batchgen.config.setting_choices import LongPrompt, TimestepSpacing
 from batchgen.config.setting_row import Hashed, Setting
 
 SEED_LIMIT = 2**63
 """Seeds are below this: other readers of the metadata know signed 64-bit integers only."""
-
-
-class TimestepSpacing(str, Enum):
-    """How a scheduler spreads its steps over the noise schedule; `model` is the model's own way."""
-
-    model = "model"
-    leading = "leading"
-    linspace = "linspace"
-    trailing = "trailing"
-
-
-class LongPrompt(str, Enum):
-    """What becomes of a prompt of more tokens than a text encoder takes, 75 and two marks."""
-
-    cut = "cut"
-    chunk = "chunk"
 
 
 def _row(setting: Setting) -> Any:

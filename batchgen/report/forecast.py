@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from batchgen.config.counts import counted
 from batchgen.config.decimals import size_text
 from batchgen.config.job import JobConfig
-from batchgen.config.settings import LongPrompt
+from batchgen.config.setting_choices import LongPrompt
 from batchgen.model import tokens, weights
 from batchgen.plan.backlog import Backlog
 from batchgen.plan.resolution import resolved

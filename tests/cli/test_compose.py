@@ -21,7 +21,7 @@ from batchgen.config.device import DeviceKind
 from batchgen.config.groups import config_folder
 from batchgen.config.job import ImageFormat, JobConfig, OnChange
 from batchgen.config.models import DemoModel, FakeModel
-from batchgen.config.settings import TimestepSpacing
+from batchgen.config.setting_choices import TimestepSpacing
 from batchgen.errors import ConfigError
 
 FAKE = ("table=t.csv", "model=fake")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batchgen.config.sampling import SamplingConfig, spreads_evenly
-from batchgen.config.settings import TimestepSpacing
+from batchgen.config.setting_choices import TimestepSpacing
 
 
 def problems(**settings: object) -> str:

@@ -17,7 +17,7 @@ from batchgen.config.schedulers import (
     canonical,
     scheduler_problem,
 )
-from batchgen.config.settings import TimestepSpacing
+from batchgen.config.setting_choices import TimestepSpacing
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from batchgen.config.settings import LongPrompt, Settings
+from batchgen.config.setting_choices import LongPrompt
+from batchgen.config.settings import Settings
 from batchgen.errors import ImageError
 from batchgen.model import prompt_weights
 

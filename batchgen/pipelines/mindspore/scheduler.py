@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchgen.config.schedulers import SCHEDULERS
-from batchgen.config.settings import TimestepSpacing
+from batchgen.config.setting_choices import TimestepSpacing
 
 
 def scheduler(
