@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from batchgen.config.schedulers import MOST_STEPS, OWN_SPACING, canonical
+from batchgen.config.schedulers import (
+    CALLED_TWICE,
+    MOST_STEPS,
+    OWN_SPACING,
+    called_twice_problem,
+    canonical,
+)
 from batchgen.config.setting_choices import LongPrompt, TimestepSpacing
 from batchgen.config.settings import SETTINGS, default_of
 from batchgen.config.validation import prefixed
@@ -34,6 +40,8 @@ class SamplingConfig:
     timestep_spacing: TimestepSpacing = default_of("timestep_spacing")
     long_prompt: LongPrompt = default_of("long_prompt")
     weighting: bool = default_of("weighting")
+    unet_cache: int = default_of("unet_cache")
+    unet_cache_branch: int = default_of("unet_cache_branch")
 
     def __post_init__(self) -> None:
         """Call the scheduler by its one name, so that its spelling changes nothing."""
@@ -66,6 +74,8 @@ class SamplingConfig:
                 f"sampling.steps={self.steps} with sampling.timestep_spacing=trailing comes to one "
                 "step more, by rounding, and ends in noise: take a step more or less."
             )
+        if self.unet_cache and self.scheduler in CALLED_TWICE:
+            yield f"sampling.scheduler={self.scheduler} {called_twice_problem(self.unet_cache)}"
         if self.steps > MOST_STEPS.get(self.scheduler, self.steps):
             yield (
                 f"sampling.steps={self.steps}: {self.scheduler} takes {MOST_STEPS[self.scheduler]} "

@@ -86,6 +86,11 @@ NO_ZERO_SNR = frozenset(
 MOST_STEPS = {"lcm": 50, "tcd": 50}
 """Those that choose among so many steps of a model's training, diffusers' own number."""
 
+CALLED_TWICE = frozenset(
+    name for name, scheduler in SCHEDULERS.items() if scheduler.class_name in (_HEUN, _KDPM2A)
+)
+"""Those that call the UNet twice a step, which `unet_cache` counts as one."""
+
 _NO_REPEAT = "draws noise that does not repeat for a seed; dpmpp_2m_sde_karras does"
 _NOT_SDXL = "is not for SDXL's noise schedule"
 _UNTRIED = "needs an operator that MindSpore 2.7.1 has on no CPU, so it is untested"
@@ -193,6 +198,15 @@ def scheduler_problem(name: object) -> str | None:
         return f"is not offered: it {reason}"
     near = _nearest(_normal(name))
     return f"is not one of {', '.join(SCHEDULERS)}" + (f"; the nearest is {near}" if near else "")
+
+
+def called_twice_problem(unet_cache: int) -> str:
+    """Say why a scheduler of `CALLED_TWICE` cannot draw with a UNet cache, to follow its name."""
+    able = ", ".join(name for name in SCHEDULERS if name not in CALLED_TWICE)
+    return (
+        f"calls the UNet twice a step, and unet_cache={unet_cache} counts calls as steps. Take "
+        f"unet_cache=0, or one of {able}."
+    )
 
 
 def _nearest(name: str) -> str | None:

@@ -208,6 +208,30 @@ class Settings:
             label="Lora",
         )
     )
+    unet_cache: int = _row(
+        Setting(
+            "the deep blocks of the UNet run on every n-th step only, and what they gave is kept "
+            "in between (DeepCache, arXiv 2312.00858); off at 0",
+            default=0,
+            low=0,
+            high=100,
+            in_table=True,
+            is_shared=True,
+            label="UNet cache",
+        )
+    )
+    unet_cache_branch: int = _row(
+        Setting(
+            "the skip connection of the UNet that `unet_cache` keeps all below of; 0 is the "
+            "outermost, SDXL has 9",
+            default=0,
+            low=0,
+            high=8,
+            in_table=True,
+            is_shared=True,
+            label="UNet cache branch",
+        )
+    )
 
     def as_columns(self) -> dict[str, Any]:
         """Return the settings under the names of their columns in the metadata."""
@@ -217,14 +241,14 @@ class Settings:
     def from_columns(cls, columns: Mapping[str, Any]) -> Settings:
         """Return the settings behind a row of the metadata.
 
-        A column that is not there, for a setting that came after the row was written, is the
-        default. Raises `KeyError` for one without a default.
+        A column that is not there or null, for a setting that came after the row was written, is
+        the default. Raises `KeyError` for one without a default.
         """
         return cls(
             **{
                 name: columns[row.metadata_column]
                 for name, row in SETTINGS.items()
-                if row.metadata_column in columns or row.default is None
+                if row.default is None or columns.get(row.metadata_column) is not None
             }
         )
 

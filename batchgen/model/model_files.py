@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from batchgen.errors import ModelError
-from batchgen.model import noise_schedule, shapes, single_file, vocabulary
+from batchgen.model import noise_schedule, shapes, single_file, unet_depths, vocabulary
 from batchgen.model.model_file import AGAIN, file_errors, missing, parsed, refuse_pointer
 from batchgen.model.tensors import DTYPES, Stored, stored
 
@@ -108,6 +108,10 @@ class ModelFiles:
         """What the scheduler's config and the marks of a single file say."""
         keys = stored(self.single) if self.single is not None else ()
         return noise_schedule.read(parsed(self.folder / noise_schedule.FILE), keys)
+
+    def n_skip_connections(self) -> int:
+        """How many of them the UNet has, by its config."""
+        return unet_depths.n_skip_connections(parsed(self._config("unet")))
 
     def tensors(self, component: str) -> dict[str, Stored]:
         """Where each tensor of a component is, by diffusers' name for it.

@@ -24,6 +24,12 @@ def per_block(config: Mapping[str, Any], key: str) -> list[int]:
     return numbers
 
 
+def n_skip_connections(config: Mapping[str, Any]) -> int:
+    """How many features are set aside on the way down: the first, a layer's, a halving's each."""
+    n_layers = per_block(config, "layers_per_block")
+    return 1 + sum(n_layers) + len(n_layers) - 1
+
+
 def refuse_layers(key: str, number: int) -> None:
     """Raise `ValueError` for a number of layers that no block has: it would fill the memory."""
     if number not in range(1, MOST_LAYERS + 1):

@@ -77,7 +77,7 @@ class Job:
         found = adapter.identified(config.adapters)
         adapter.check(found.values(), config.model)
         job = cls(config, folder, device, model, versions, found, staged)
-        job.demands.refuse_scheduler(config.sampling.scheduler)
+        job.demands.refuse_job(config.sampling)
         return job
 
     @cached_property

@@ -188,3 +188,49 @@ def test_a_few_step_lora_is_told_where_rows_use_it(
     with caplog.at_level(logging.WARNING):
         assert run_job(**config).exit_code == 0
     assert sum("named like SDXL-Lightning" in message for message in caplog.messages) == 1
+
+
+def test_schedulers_that_call_the_unet_twice_are_refused_with_a_cache(
+    write_table: WriteTable, fake_config: MakeConfig
+) -> None:
+    """By name, of the job as of a row, before a model is loaded."""
+    table = write_table("prompt\na cat\n")
+    for name in ("heun", "heun_karras", "kdpm2_ancestral", "kdpm2_ancestral_karras"):
+        config = fake_config(table, sampling={"unet_cache": 3, "scheduler": name})
+        (said,) = refused_by(config, ConfigError)
+        assert f"sampling.scheduler={name} calls the UNet twice a step" in said
+        assert "unet_cache=3" in said
+    rows = write_table("prompt,scheduler,unet_cache\na,heun,\nb,euler,2\nc,heun,2\n", "rows.csv")
+    (said,) = refused_by(fake_config(rows), TableError)
+    assert said.startswith("row 2: scheduler 'heun' calls the UNet twice a step")
+
+
+def test_a_branch_that_the_unet_does_not_have_is_refused(
+    write_table: WriteTable, fake_config: MakeConfig, demo: Demo
+) -> None:
+    """The config of the model's UNet says how many there are."""
+    table, model = write_table("prompt\na cat\n"), demo()
+    config = fake_config(table, model=model, sampling={"unet_cache": 2, "unet_cache_branch": 6})
+    (said,) = refused_by(config, ConfigError)
+    assert said.endswith(
+        "sampling.unet_cache_branch=6 is not in the UNet of this model, whose last is 5."
+    )
+    rows = write_table("prompt,unet_cache,unet_cache_branch\na,0,8\nb,2,7\n", "rows.csv")
+    (said,) = refused_by(fake_config(rows, model=model), TableError)
+    assert said == "row 1: unet_cache_branch 7 is not in the UNet of this model, whose last is 5."
+
+
+def test_a_cache_with_few_step_weights_is_told(
+    tmp_path: Path, write_table: WriteTable, fake_config: MakeConfig
+) -> None:
+    """Where a row uses both; a cache of every step is none."""
+    file = write_lora(tmp_path / "sdxl_lightning_4step_lora.safetensors")
+    table = write_table(
+        "prompt,lora,steps,guidance_scale,unet_cache\na,none,20,7,3\nb,fast,4,0,1\nc,fast,4,0,2\n"
+    )
+    config: dict[str, Any] = {"adapters": {"fast": {"path": str(file)}}}
+    (note,) = notes_of(fake_config(table, **config))
+    assert "adapters.fast is named like SDXL-Lightning" in note
+    assert "unet_cache gains little there" in note
+    assert "the first row with it is 2" in note
+    assert not notes_of(fake_config(table, limit=2, **config))

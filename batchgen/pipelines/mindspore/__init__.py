@@ -6,5 +6,6 @@ loading      the files of a model into its parameters
 lora_layers  adapters on a loaded model
 prompts      prompts to embeddings
 scheduler    a scheduler as an object of mindone's
+unet_cache   a UNet that keeps the output of its deep blocks between steps
 sdxl         the pipeline
 """

@@ -30,6 +30,7 @@ from batchgen.pipelines.mindspore.lora_layers import Adapters
 from batchgen.pipelines.mindspore.machine import Machine
 from batchgen.pipelines.mindspore.prompts import Prompt, Prompts
 from batchgen.pipelines.mindspore.scheduler import scheduler
+from batchgen.pipelines.mindspore.unet_cache import unet_cached
 from batchgen.plan.requests import ImageRequest
 
 logger = logging.getLogger(__name__)
@@ -148,18 +149,19 @@ class SdxlPipeline:
             first.timestep_spacing,
             has_zero_snr=self._has_zero_snr,
         )
-        return self.pipe(
-            **self.prompts.arguments(prompts),
-            num_inference_steps=first.steps,
-            guidance_scale=first.guidance_scale,
-            guidance_rescale=first.guidance_rescale,
-            callback_on_step_end=_cutoff(first.cfg_cutoff) if first.cfg_cutoff < 1 else None,
-            callback_on_step_end_tensor_inputs=list(_HALVED),
-            width=first.width,
-            height=first.height,
-            generator=[np.random.default_rng(one.seed) for one in settings],
-            output_type="latent",
-        )[0]
+        with unet_cached(self.pipe, first.unet_cache, first.unet_cache_branch):
+            return self.pipe(
+                **self.prompts.arguments(prompts),
+                num_inference_steps=first.steps,
+                guidance_scale=first.guidance_scale,
+                guidance_rescale=first.guidance_rescale,
+                callback_on_step_end=_cutoff(first.cfg_cutoff) if first.cfg_cutoff < 1 else None,
+                callback_on_step_end_tensor_inputs=list(_HALVED),
+                width=first.width,
+                height=first.height,
+                generator=[np.random.default_rng(one.seed) for one in settings],
+                output_type="latent",
+            )[0]
 
     def _floats(
         self, latents: Any, decoding: Decoding
