@@ -19,9 +19,9 @@ from batchgen.storage.hashes import sha256
 
 
 def flip(path: Path) -> None:
-    """Flip a bit in the middle of a file."""
+    """Flip a bit in the first half of a file, where its values are."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
+    content[len(content) // 4] ^= 4
     path.write_bytes(content)
 
 
