@@ -26,7 +26,8 @@ from batchgen.plan.backlog import Backlog
 from batchgen.plan.fingerprint import text_hashes
 from batchgen.runner.committed import Committed
 from batchgen.runner.identity import Job, as_read, comparable
-from batchgen.table import Table
+from batchgen.table import LATER, Table
+from batchgen.table.columns import override
 
 _MANY = 100
 """Missing images above which, if they are most of all, a disk may not be mounted."""
@@ -48,6 +49,25 @@ def refuse_other_table(job: Job, table: Table) -> None:
             f"{job.folder.root} holds images of the table {path}, and {given} is "
             "another: neither the path nor the content is the same. Choose another name= for it; "
             "on_change=redo or on_change=keep takes its rows as edits of the first one's."
+        )
+
+
+def refuse_carried_settings(job: Job) -> None:
+    """Raise `FolderError` for a folder that carried a column before its name was a setting's.
+
+    The column in its metadata would be read as the setting.
+    """
+    before = job.folder.identity() or {}
+    try:
+        carried, known = before["table"]["columns_carried"], before["config"]["sampling"]
+        names = sorted(LATER.intersection(carried).difference(known))
+    except (KeyError, TypeError):
+        return  # no job yet, or a job.json from elsewhere
+    if names:
+        raise FolderError(
+            f"{job.folder.root} carries the table's column {names[0]!r} in its metadata, and that "
+            "is the name of a setting now. Choose another name= for the job; "
+            f"{override(names[0], '')} carries the column there, too."
         )
 
 

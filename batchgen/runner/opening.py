@@ -56,6 +56,7 @@ def surveyed(job: Job) -> Survey:
         FolderLock(job.merged.lock).probe()
     table = job.open_table()
     held = committed(job)
+    changes.refuse_carried_settings(job)
     changes.refuse_other_table(job, table)
     changes.refuse_missing(job, held.missing)
     backlog = scanned(job, table, held)

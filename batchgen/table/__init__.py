@@ -20,12 +20,13 @@ values        cells to typed settings
 prompt_table  the table itself
 """
 
-from batchgen.table.columns import SETTINGS
+from batchgen.table.columns import LATER, SETTINGS
 from batchgen.table.files import Stamp, files_of, stamp_of
 from batchgen.table.frames import arrow_table, write_table
 from batchgen.table.prompt_table import Rows, Table, open_table
 
 __all__ = [
+    "LATER",
     "SETTINGS",
     "Rows",
     "Stamp",

@@ -12,7 +12,7 @@ import pyarrow as pa
 from batchgen.config import settings, shell
 from batchgen.config.nearest import did_you_mean
 from batchgen.config.reading import ReadingConfig
-from batchgen.config.setting_row import Setting
+from batchgen.config.setting_row import Hashed, Setting
 from batchgen.errors import TableError
 
 _ARROW: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -31,6 +31,11 @@ ROWS: Mapping[str, Setting] = {
 
 SETTINGS: dict[str, pa.DataType] = {name: _ARROW[row.kind] for name, row in ROWS.items()}
 """What a row can say, and the Arrow type it is read as."""
+
+LATER = frozenset(
+    name for name, row in settings.SETTINGS.items() if row.hashed is Hashed.later and row.in_table
+)
+"""Settings that came after 0.1.0, which carried their columns: the very name alone means them."""
 
 SIZE = "size"
 """What `reading.columns` calls a column with width and height in one, such as 832x1216."""
@@ -152,6 +157,8 @@ def _column(setting: str, names: Sequence[str], path: Path) -> str | None:
     canonical = canonical_name(setting)
     if canonical in names:
         return canonical
+    if setting in LATER:
+        return None
     respelt = [name for name in names if normal(name) == canonical]
     found = respelt or [name for name in names if normal(name) in ROWS[setting].aliases]
     if len(found) > 1:

@@ -50,11 +50,12 @@ def test_every_setting_is_a_column_of_both_files() -> None:
 
 
 def test_settings_come_back_from_their_columns() -> None:
-    """A row of the metadata is enough; a column that came later is the default."""
+    """A row of the metadata is enough; a column that came later, or is null, is the default."""
     settings = Settings(**LEAST, steps=7, lora="film:0.5", weighting=True)
     columns = settings.as_columns()
     assert Settings.from_columns(columns) == settings
     del columns["weighting"]
+    columns["unet_cache"] = None
     assert Settings.from_columns(columns) == dataclasses.replace(settings, weighting=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_a_deleted_image_is_made_again_and_it_is_said(
     assert image(six, 2).read_bytes() == before
     assert "no file for 1 finished image, the first images/00000/000000002-0.png" in caplog.text
     assert verify(six).is_clean
+
+
+def test_a_folder_that_carried_what_is_a_setting_now_is_refused(
+    fake_config: MakeConfig, write_table: WriteTable, run_job: RunJob, folder: JobFolder
+) -> None:
+    """A folder of before `unet_cache` has it among the table's own columns."""
+    table = write_table("prompt,unet_cache\na cat,3\na dog,3\n")
+    reading = {"columns": {"unet_cache": ""}}
+    assert run_job(reading=reading, limit=1).exit_code == 0
+    assert metadata(folder)["table_unet_cache"].tolist() == ["3"]
+    assert run_job(reading=reading).n_made == 1
+    content = json.loads(folder.job_json.read_text())
+    del content["config"]["sampling"]["unet_cache"]
+    folder.job_json.write_text(json.dumps(content))
+    for choice in ({}, reading):
+        with pytest.raises(FolderError, match=r"carries the table's column 'unet_cache'.*name="):
+            run_job(reading=choice, seed=1)
+    forecast(fake_config(table, name="another"))
 
 
 def test_a_deleted_image_is_made_again_even_where_changes_are_kept(

@@ -17,11 +17,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import RunJob, StartCommand, WritePrompts
+from conftest import RunJob, StartCommand, WritePrompts, WriteTable
 
 import batchgen
 from batchgen.config.models import FakeModel
 from batchgen.errors import FolderError, JobChanged, JobInUse, StorageError, TableError
+from batchgen.images.image_file import parameters_of
 from batchgen.ledger import compaction
 from batchgen.ledger.contents import read_contents
 from batchgen.ledger.verification import verify
@@ -614,6 +615,32 @@ def test_job_runs_in_a_thread(prompts: WritePrompts, run_job: RunJob) -> None:
     thread.start()
     thread.join()
     assert results[0].exit_code == 0
+
+
+def test_rows_choose_their_unet_cache(
+    write_table: WriteTable, run_job: RunJob, folder: JobFolder
+) -> None:
+    """The column of that very name alone; it cuts batches and stands beside the picture."""
+    write_table("prompt,unet_cache,UNet Cache\na,,5\nb,3,5\nc,,5\nd,1,5\ne,3,5\n")
+    assert run_job(sampling={"unet_cache": 1}, batch_size=4).exit_code == 0
+    rows = batchgen.read_metadata(folder.root).sort_values("row_index")
+    assert rows["unet_cache"].tolist() == [1, 3, 1, 1, 3]
+    assert rows["batch_size"].tolist() == [3, 2, 3, 3, 2]
+    assert rows["UNet Cache"].tolist() == ["5"] * 5
+    text = parameters_of(folder.root / rows["file_name"].iloc[1])
+    assert "UNet cache: 3" in str(text)
+
+
+def test_no_unet_cache_adds_nothing_to_a_fingerprint(
+    write_table: WriteTable, run_job: RunJob, folder: JobFolder
+) -> None:
+    """Off is what pictures were before there was one; a cache of every step is known as one."""
+    write_table("id,prompt,seed,unet_cache\na,a cat,1,\nb,a cat,1,0\nc,a cat,1,1\nd,a cat,1,2\n")
+    assert run_job(batch_size=1).exit_code == 0
+    rows = batchgen.read_metadata(folder.root)
+    assert rows["fingerprint"].nunique() == 3
+    assert rows["fingerprint"][0] == rows["fingerprint"][1] == "ad310ac69b1f0912"
+    assert "UNet cache" not in str(parameters_of(folder.root / rows["file_name"][0]))
 
 
 def test_job_json_says_what_the_job_is(done: JobResult, folder: JobFolder) -> None:

@@ -64,14 +64,14 @@ def test_every_setting_is_a_column_of_its_type_even_where_the_table_has_none(
 def test_all_settings_of_a_row_are_read(csv_path: Path) -> None:
     """A row that says everything is read as it stands."""
     header = "id,prompt,prompt_2,negative_prompt,seed,steps,guidance_scale,width,height,scheduler"
-    header += ",guidance_rescale,cfg_cutoff,clip_skip,lora"
-    row = "x-1,a cat,a drawing,blurry,42,30,7.5,1024,768,ddim,0.7,0.5,1,pixel:0.8"
+    header += ",guidance_rescale,cfg_cutoff,clip_skip,lora,unet_cache,unet_cache_branch"
+    row = "x-1,a cat,a drawing,blurry,42,30,7.5,1024,768,ddim,0.7,0.5,1,pixel:0.8,3,2"
     (rows,) = table_of(csv_path, f"{header},images_per_prompt\n{row},4\n").chunks()
     (settings,) = rows.settings.to_pylist()
     names = [*header.replace("id,", "row_key,").split(","), "images_per_prompt"]
     assert [settings[name] for name in names] == [
         *("x-1", "a cat", "a drawing", "blurry", 42, 30, 7.5, 1024, 768, "ddim", 0.7, 0.5, 1),
-        *("pixel:0.8", 4),
+        *("pixel:0.8", 3, 2, 4),
     ]
     assert set(names) == set(settings)
 

@@ -91,15 +91,19 @@ class CachedUnet:
     ) -> tuple[Any]:
         """Return the prediction of one step, as mindone's pipeline asks for it.
 
-        Of what else mindone's UNet takes, the residuals of controls are known. Raises `ValueError`
-        for more, which would be passed over.
+        Of what else mindone's UNet takes, the guidance of distilled weights and the residuals of
+        controls are known. Raises `ValueError` for more, which would be passed over.
         """
+        guidance = further.pop("timestep_cond", None)
         down = further.pop("down_block_additional_residuals", None)
         middle = further.pop("mid_block_additional_residual", None)
-        if strange := [name for name, value in further.items() if value not in (None, False)]:
+        strange = [
+            name for name, value in further.items() if value is not None and value is not False
+        ]
+        if strange:
             raise ValueError(f"a UNet cache does not know {', '.join(strange)}")
         unet = self._unet
-        time = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep), None)
+        time = unet.time_embedding(unet.get_time_embed(sample=sample, timestep=timestep), guidance)
         beside = {
             "encoder_hidden_states": encoder_hidden_states,
             "added_cond_kwargs": added_cond_kwargs,
