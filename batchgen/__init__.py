@@ -121,12 +121,12 @@ def read_metadata(folder: str | PathLike[str]) -> pd.DataFrame:
     """Return the metadata of all finished images of a job, ordered by row and image index.
 
     Reads what is committed at this moment, so it may be called while the job runs. The columns
-    are those of docs/metadata.md, then the table's own. Raises `FolderError` for a folder that
-    is no job.
+    are those of docs/metadata.md, then the table's own. Of a grid it is one frame, point after
+    point: first `point`, the name of the point's folder, and a column a swept key; `file_name` is
+    relative to the grid's folder. Raises `FolderError` for a folder that is neither.
     """
     from batchgen.config.paths import expanded
-    from batchgen.ledger.reader import read_table
-    from batchgen.storage.folder import JobFolder
+    from batchgen.runner import grid_metadata
 
-    frame: pd.DataFrame = read_table(JobFolder(expanded(folder))).to_pandas()
+    frame: pd.DataFrame = grid_metadata.read_metadata(expanded(folder)).to_pandas()
     return frame

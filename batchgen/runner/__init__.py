@@ -28,6 +28,7 @@ given_table    a table from Python, beside its job's folder
 start          one start, from the open ledger to the compacted folder
 swept          the values of a grid's points
 grid           a folder of jobs
+grid_metadata  what is committed of all points of a grid, as one table
 merging        one job of its shards
 reproduction   an image made again, and compared
 """

@@ -35,7 +35,8 @@ SEVERITY = (
 _TYPED = {b"batchgen:values": b"typed"}
 """Marks a sweep.parquet whose values have types; 0.1.0 wrote text."""
 
-_OWN = ("folder", "overrides", "settings")
+OWN = ("folder", "overrides", "settings")
+"""Columns of sweep.parquet that are no swept key."""
 
 _ANEW = "Move it away: the next start of the grid lists its points anew."
 
@@ -111,7 +112,7 @@ def record_points(root: Path, points: Sequence[Point]) -> None:
     if all(name in known for name in rows) and is_typed:
         return
     merged = {**known, **rows}
-    names = [*_OWN]
+    names = [*OWN]
     names += sorted({name for row in merged.values() for name in row} - set(names))
     arrays = [column([row.get(name) for row in merged.values()]) for name in names]
     table = pa.Table.from_arrays(arrays, names=names)
@@ -143,7 +144,7 @@ def _known(root: Path) -> tuple[list[dict[str, Any]], bool]:
     is_typed = (table.schema.metadata or {}).items() >= _TYPED.items()
     if not is_typed:
         rows = [
-            {name: value if name in _OWN else retyped(name, value) for name, value in row.items()}
+            {name: value if name in OWN else retyped(name, value) for name, value in row.items()}
             for row in rows
         ]
     return rows, is_typed
@@ -157,7 +158,7 @@ def _listed(root: Path) -> pa.Table | None:
             table = pq.read_table(path) if path.exists() else None
     except (OSError, pa.ArrowException) as error:
         raise FolderError(f"{path} does not open ({error}). {_ANEW}") from error
-    if table is not None and not {*_OWN} <= {*table.column_names}:
+    if table is not None and not {*OWN} <= {*table.column_names}:
         raise FolderError(f"{path} was not written by batchgen. {_ANEW}")
     return table
 
