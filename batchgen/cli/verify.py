@@ -7,15 +7,15 @@ import argparse
 from batchgen.errors import ExitCode
 from batchgen.ledger.repair import repair
 from batchgen.ledger.verification import verify as verify_folder
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import GRID_FILE, JobFolder
+from batchgen.storage.job_search import jobs_in
 
 
 def verify(options: argparse.Namespace) -> int:
     """Print what is wrong with a job's folder, and repair it with `--repair`."""
     folder = JobFolder(options.folder)
     if not options.repair:
-        jobs = [JobFolder(options.folder), *folder.shards()]
-        return _verify([job for job in jobs if job.is_job()] or [folder])
+        return _verify(_jobs(folder))
     findings, left = repair(folder)
     print("\n".join(findings.lines()))
     if not left.is_clean:
@@ -27,8 +27,15 @@ def verify(options: argparse.Namespace) -> int:
     return ExitCode.done
 
 
+def _jobs(folder: JobFolder) -> list[JobFolder]:
+    """Return a job with its shards, or the jobs of a grid; a folder that is neither, as it is."""
+    if not folder.is_job() and (folder.root / GRID_FILE).exists():
+        return jobs_in(folder.root)
+    return [job for job in (folder, *folder.shards()) if job.is_job()] or [folder]
+
+
 def _verify(folders: list[JobFolder]) -> int:
-    """Print what is wrong with a job's folder, or with those of its shards, each by its name."""
+    """Print what is wrong with a job's folder, or with those of its shards or points, by name."""
     are_clean = True
     for folder in folders:
         findings = verify_folder(folder)
