@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from batchgen.errors import FolderError
 from batchgen.ledger.contents import consistently, read_contents
 from batchgen.ledger.image_names import Missing, count_missing
 from batchgen.runner.progress import HEARTBEAT_S, line
-from batchgen.storage.folder import JobFolder
+from batchgen.storage.folder import GRID_FILE, JobFolder
 from batchgen.storage.job_search import jobs_in
 from batchgen.storage.kinds import refuse_other_files, refuse_other_folders
 from batchgen.storage.processes import is_running
@@ -34,25 +34,29 @@ def status_lines(folder: Path | None, output_root: Path = Path("outputs")) -> It
 
     Raises `FolderError` where there is none.
     """
-    jobs = jobs_in(output_root if folder is None else folder)
+    root = output_root if folder is None else folder
+    jobs = jobs_in(root)
     for job in jobs:
         yield from _lines(job)
     for whole in dict.fromkeys(job.root.parent for job in jobs):
-        if JobFolder(whole).shards():
-            yield from _sum(JobFolder(whole))
+        if shards := JobFolder(whole).shards():
+            own = [JobFolder(whole)] if JobFolder(whole).is_job() else []
+            yield _sum(whole, counted(len(shards), "shard"), [*own, *shards])
+        elif whole != root.parent and (whole / GRID_FILE).exists():
+            points = [job for job in jobs if job.root.parent == whole]
+            yield _sum(whole, counted(len(points), "point"), points)
 
 
-def _sum(whole: JobFolder) -> Iterator[str]:
-    """Yield a line for a job that lies in shards."""
+def _sum(whole: Path, parts: str, jobs: Sequence[JobFolder]) -> str:
+    """Return a line for a job that lies in shards, or for a grid."""
     counts = Counter[str]()
-    shards = whole.shards()
-    for folder in [whole, *shards] if whole.is_job() else shards:
+    for folder in jobs:
         with contextlib.suppress(FolderError, *_UNREADABLE):
             status = _status(folder)
             counts.update({name: status[name] for name in ("n_images", "n_done", "n_failed")})
     failed = f", {counts['n_failed']:,} failed" if counts["n_failed"] else ""
-    yield (
-        f"{whole.root}: in {counted(len(shards), 'shard')}, {counts['n_done']:,} of "
+    return (
+        f"{whole}: in {parts}, {counts['n_done']:,} of "
         f"{counted(counts['n_images'], 'image')}{failed}"
     )
 
