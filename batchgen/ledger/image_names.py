@@ -51,8 +51,8 @@ class ImageNames:
 
         Raises `FolderError` where something else than a file has such a name.
         """
-        parents = _compute.unique(_compute.ascii_rtrim(names, _LETTERS)).to_pylist()
-        is_there = _compute.is_null(names)  # none yet
+        parents = _compute.unique(_compute.ascii_rtrim(names.drop_null(), _LETTERS)).to_pylist()
+        is_there = _compute.is_in(names, value_set=names.slice(0, 0))  # none yet
         for first in range(0, len(parents), _KEPT_FOLDERS):
             some = map(self._paths_in, parents[first : first + _KEPT_FOLDERS])
             is_some = _compute.is_in(names, value_set=pa.concat_arrays(some))
@@ -82,10 +82,13 @@ class ImageNames:
 
 def _column(names: Iterable[str], prefix: str) -> Any:
     """Return names behind a prefix as a column. `pa.array` would import pandas."""
-    content = (prefix + f"\0{prefix}".join(names)).encode()
+    joined = f"\0{prefix}".join(names)
+    content = (prefix + joined).encode()
     offsets = np.array([0, len(content)], dtype=np.int32)
     buffers = pa.py_buffer(offsets.tobytes()), pa.py_buffer(content)
-    return _compute.split_pattern(pa.StringArray.from_buffers(1, *buffers), "\0").values
+    return _compute.split_pattern(pa.StringArray.from_buffers(1, *buffers), "\0").values.slice(
+        0 if joined else 1
+    )
 
 
 def _no_file(path: Path) -> FolderError:
