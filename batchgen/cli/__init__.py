@@ -9,6 +9,7 @@ messages   how commands report errors
 points     the points of a grid
 run        make the images of a table, or go on making them
 plan       check everything and count, without making anything
+tune       the best batch size, found by trying
 status     how jobs are doing
 verify     read every byte of a job and say what is wrong
 merge      make one job of its shards

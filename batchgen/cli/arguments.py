@@ -17,8 +17,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="name")
     run = commands.add_parser("run", help="make the images of a table, or go on making them")
     plan = commands.add_parser("plan", help="check everything and count, without making anything")
+    tune = commands.add_parser("tune", help="try batch sizes on this device and name the best")
+    tune.add_argument("--json", action="store_true", help="for programs")
     download = commands.add_parser("download", help="fetch the files of a job's model and adapters")
-    download.set_defaults(multirun=False)
+    for command in (tune, download):
+        command.set_defaults(multirun=False)
     doctor = commands.add_parser("doctor", help="what is wrong with this machine, or with a log")
     doctor.add_argument(
         "--log", type=expanded, metavar="FILE", help="name the known faults in a log"
@@ -32,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     for command in (run, plan):
         command.add_argument("-m", "--multirun", action="store_true", help="key=a,b makes a grid")
         command.add_argument("--cfg", action="store_true", help="print the config and stop")
-    for command in (run, plan, doctor, download):
+    for command in (run, plan, tune, doctor, download):
         command.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of your configs")
         command.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES)
     _add_folder_commands(commands)

@@ -101,6 +101,8 @@ class FakeModel(ModelConfig):
     name: str = "fake"
     latency_s: float = 0.0
     """Seconds an image takes, making its pixels included."""
+    batch_latency_s: float = 0.0
+    """Seconds a batch takes beside those of its images."""
     batch_sensitive: bool = False
     """Let the pixels depend on the make-up of the batch, which real devices do in the last bits."""
     fail_rows: list[int] = field(default_factory=list)
@@ -117,7 +119,8 @@ class FakeModel(ModelConfig):
     def problems(self) -> Iterator[str]:
         """Yield a sentence for each field that is out of range."""
         yield from ModelConfig.problems(self)
-        values = {"latency_s": number_problem(self.latency_s, 0, 10**6)}
+        seconds = ("latency_s", "batch_latency_s")
+        values = {name: number_problem(getattr(self, name), 0, 10**6) for name in seconds}
         if self.oom_above_batch is not None:
             values["oom_above_batch"] = number_problem(self.oom_above_batch, 0, 10**6, whole=True)
         yield from prefixed("model.", values, self)

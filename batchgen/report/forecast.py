@@ -169,6 +169,10 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
     latency_s = _mean_latency_s(job.folder)
     if latency_s is None:
         yield "time      unknown before the first images; limit=8 makes a few to go by"
+        yield (
+            "tune      `batchgen tune` with these settings finds the best batch_size; a job keeps "
+            "its own, so before the first start"
+        )
     else:
         yield f"time      about {n_left * latency_s / 3600:.2f} h, at {latency_s:.3g} s an image"
 

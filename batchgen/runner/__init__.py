@@ -31,4 +31,5 @@ grid           a folder of jobs
 grid_metadata  what is committed of all points of a grid, as one table
 merging        one job of its shards
 reproduction   an image made again, and compared
+tuning         the best batch size, found by trying
 """
