@@ -39,6 +39,7 @@ class Building:
         self._out = out
         self._partial = partial_of(out)
         self._question, self._content = question, content
+        self._lock = FolderLock(self._partial / "lock", of=out, choice="OUT")
         self.made = self._partial / "made"
         """The folder that becomes the place asked for."""
         self.n_images = 0
@@ -57,7 +58,7 @@ class Building:
         building = cls(out, question, content)
         with opening_errors(building._partial, "OUT"):
             building._partial.mkdir(parents=True, exist_ok=True)
-        with FolderLock(building._partial / "lock"):
+        with building._lock:
             building._refuse_if_there()
             building._take_up()
             yield building
@@ -80,7 +81,8 @@ class Building:
         return int(note["n_images"])
 
     def keep(self, n_images: int, n_files: int = 0) -> None:
-        """Note that so many images, in so many files, are on disk for good."""
+        """Note that so many images, in so many files, are on disk for good; a heartbeat as well."""
+        self._lock.beat()
         self.n_images, self.n_files = n_images, n_files
         note = {
             "question": self._question,

@@ -40,8 +40,10 @@ _NO_FLOCK = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 class FolderLock:
     """Holds a job's folder from `with` to its end. Raises `JobInUse` where another process does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of: Path | None = None, choice: str = "name=") -> None:
+        """Take the lock's path; what it is of, and which choice avoids that, are said."""
         self._path = path
+        self._of, self._choice = of or path.parent.parent, choice
         self._claim = path.with_name(f"{path.name}.claim")
         self._guard = path.with_name(f"{path.name}.takeover")
         self._descriptor = -1
@@ -223,8 +225,9 @@ class FolderLock:
         age = time.time() - holder.get("started", time.time())
         since = f", for {age:.0f} s" if holder.get("host") == socket.gethostname() else ""
         return (
-            f"{self._path.parent.parent} is in use by process {holder.get('pid', '?')} on host "
-            f"{holder.get('host', '?')}{since}. Wait for it, stop it, or choose another name=."
+            f"{self._of} is in use by process {holder.get('pid', '?')} on host "
+            f"{holder.get('host', '?')}{since}. Wait for it, stop it, or choose another "
+            f"{self._choice}."
         )
 
 

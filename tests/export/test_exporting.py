@@ -170,7 +170,9 @@ def test_of_two_at_once_one_is_refused(ask: Ask, monkeypatch: pytest.MonkeyPatch
     """While the other works, and when it is done before this one begins."""
 
     def look(survey: exporting._Survey) -> None:
-        with pytest.raises(JobInUse):
+        with pytest.raises(
+            JobInUse, match=r"exported is in use by process .* or choose another OUT\."
+        ):
             ask("flat")
         _look(survey)
 
