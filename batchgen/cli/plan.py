@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from batchgen.cli.compose import Composer
 from batchgen.cli.messages import say
 from batchgen.cli.points import points_of
 from batchgen.errors import BatchgenError, ExitCode
-from batchgen.report.forecast import forecast
+from batchgen.report.forecast import Forecast, forecast, grid_lines
 from batchgen.runner.grid import refuse_job, worst
 
 
@@ -24,16 +25,16 @@ def plan(options: argparse.Namespace) -> int:
         return ExitCode.done
     points, codes = points_of(composer, options.overrides)
     swept = composer.swept_keys(options.overrides)
-    said: set[str] = set()
+    plans: dict[str, Forecast] = {}
     for point in points:
-        print(f"{point.folder_name}  {point.label}")
+        name = f"{point.folder_name}  {point.label}"
         try:
             refuse_job(point.root)
-            for line in forecast(point.as_job(), swept):
-                if line not in said:
-                    print(f"  {line}")
-                said |= {line} if line.startswith("note ") else set()
+            plans[name] = forecast(point.as_job(), swept)
         except BatchgenError as error:
+            print(name, file=sys.stderr)
             say(error)
             codes.append(error.exit_code)
+    if plans:
+        print("\n".join(grid_lines(plans)))
     return worst([ExitCode.done, *codes])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,56 @@ _SHOWN = 5
 _SHAPING = ("steps", "guidance_scale", "scheduler", "width", "height")
 """Settings that a plan shows."""
 
+_SUMMED = ("images", "disk")
+"""Lines that the sum of a grid stands for, and its points."""
+_OF_POINTS = (*_SUMMED, "settings", "time", "tune")
+"""Those that a point of a grid has for itself, and that its name or the sum says better."""
 
-def forecast(
-    config: JobConfig, swept: Collection[str] = (), preset: str | None = None
-) -> Iterator[str]:
-    """Yield the plan of a job line by line. Raises whatever `run` would refuse.
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a job will do; `work` in figures."""
+
+    lines: tuple[str, ...]
+    work: Work
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How much of a job, or of several, is done and left."""
+
+    n_images: int
+    n_done: int
+    n_failed: int
+    needed_bytes: int
+    hours: float | None
+    """None where it is not known."""
+
+    def images(self) -> str:
+        """Return the images in words."""
+        n_left = self.n_images - self.n_done - self.n_failed
+        return (
+            f"{self.n_images:,}: {self.n_done:,} done, {self.n_failed:,} failed, {n_left:,} to make"
+        )
+
+    @classmethod
+    def of_all(cls, works: Collection[Work]) -> Work:
+        """Return the sum."""
+        hours = [work.hours for work in works if work.hours is not None]
+        return cls(
+            n_images=sum(work.n_images for work in works),
+            n_done=sum(work.n_done for work in works),
+            n_failed=sum(work.n_failed for work in works),
+            needed_bytes=sum(work.needed_bytes for work in works),
+            hours=sum(hours) if len(hours) == len(works) else None,
+        )
+
+
+def forecast(config: JobConfig, swept: Collection[str] = (), preset: str | None = None) -> Forecast:
+    """Return the plan of a job. Raises whatever `run` would refuse.
 
     Args:
         config: The job's, or that of a point of a grid.
@@ -44,14 +89,39 @@ def forecast(
     """
     job = Job.identify(config)
     survey = surveyed(job)
-    table, backlog = survey.table, survey.backlog
-    yield from _table_lines(survey)
-    yield (
-        f"model     {job.model.name} {job.model.revision} on {job.device.value}, {job.model.dtype}"
+    backlog = survey.backlog
+    latency_s = _mean_latency_s(job.folder)
+    work = _work(job, backlog, latency_s)
+    model = job.model
+    lines = (
+        *_table_lines(survey),
+        f"model     {model.name} {model.revision} on {job.device.value}, {model.dtype}",
+        *_settings_lines(config, backlog, swept, preset),
+        *_prompt_lines(job, survey.table),
+        *_work_lines(job, backlog, work, latency_s),
     )
-    yield from _settings_lines(config, backlog, swept, preset)
-    yield from _prompt_lines(job, table)
-    yield from _work_lines(job, backlog)
+    return Forecast(lines, work)
+
+
+def grid_lines(points: Mapping[str, Forecast]) -> Iterator[str]:
+    """Yield what is common to all points of a grid, each point by its name, then the sum."""
+    plans = list(points.values())
+    common = [line for line in plans[0] if all(line in plan.lines for plan in plans)]
+    yield from (line for line in common if _kind(line) not in _SUMMED)
+    for name, plan in points.items():
+        yield f"point     {name}: images {plan.work.images()}"
+        apart = [line for line in plan if line not in common]
+        yield from (f"  {line}" for line in apart if _kind(line) not in _OF_POINTS)
+    work = Work.of_all([plan.work for plan in plans])
+    hours = "" if work.hours is None else f"; about {work.hours:.2f} h"
+    yield (
+        f"in all    {counted(len(plans), 'point')}, images {work.images()}; about "
+        f"{size_text(work.needed_bytes)} more on the disk{hours}"
+    )
+
+
+def _kind(line: str) -> str:
+    return line.partition(" ")[0]
 
 
 def _settings_lines(
@@ -149,14 +219,20 @@ def _table_lines(survey: Survey) -> Iterator[str]:
         )
 
 
-def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
+def _work(job: Job, backlog: Backlog, latency_s: float | None) -> Work:
     n_left = backlog.n_pending
-    n_done = backlog.n_images - n_left - backlog.n_failed
-    yield (
-        f"images    {backlog.n_images:,}: {n_done:,} done, {backlog.n_failed:,} failed, "
-        f"{n_left:,} to make in batches of up to {job.config.batch_size}"
-    )
     average = Average.of(backlog) if n_left else None
+    return Work(
+        n_images=backlog.n_images,
+        n_done=backlog.n_images - n_left - backlog.n_failed,
+        n_failed=backlog.n_failed,
+        needed_bytes=needed_bytes(job.folder, job.config, n_left, average),
+        hours=None if latency_s is None else n_left * latency_s / 3600,
+    )
+
+
+def _work_lines(job: Job, backlog: Backlog, work: Work, latency_s: float | None) -> Iterator[str]:
+    yield f"images    {work.images()} in batches of up to {job.config.batch_size}"
     if job.config.part is not None:
         counts = backlog.of_shards
         least, most, total = (int(one) for one in (counts.min(), counts.max(), counts.sum()))
@@ -164,17 +240,15 @@ def _work_lines(job: Job, backlog: Backlog) -> Iterator[str]:
             f"shard     {job.config.part.index} of 0 to {job.config.part.count - 1}, which have "
             f"{least:,} to {most:,} images each, {total:,} in all"
         )
-    size = size_text(needed_bytes(job.folder, job.config, n_left, average))
-    yield f"disk      about {size} more, in {job.folder.root}"
-    latency_s = _mean_latency_s(job.folder)
-    if latency_s is None:
+    yield f"disk      about {size_text(work.needed_bytes)} more, in {job.folder.root}"
+    if work.hours is None or latency_s is None:
         yield "time      unknown before the first images; limit=8 makes a few to go by"
         yield (
             "tune      `batchgen tune` with these settings finds the best batch_size; a job keeps "
             "its own, so before the first start"
         )
     else:
-        yield f"time      about {n_left * latency_s / 3600:.2f} h, at {latency_s:.3g} s an image"
+        yield f"time      about {work.hours:.2f} h, at {latency_s:.3g} s an image"
 
 
 def _mean_latency_s(folder: JobFolder) -> float | None:

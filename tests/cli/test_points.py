@@ -122,3 +122,22 @@ def test_a_point_of_an_older_grid_keeps_its_folder_and_its_value() -> None:
     assert [one.overrides[key] for one in found] == [0.1, 0.2, 0.30000000000000004]
     assert found[2].folder_name == old.folder_name
     assert found[2].config.sampling.guidance_scale == 0.30000000000000004
+
+
+@pytest.mark.usefixtures("workplace")
+def test_plan_of_a_grid_says_once_what_is_common(capsys: pytest.CaptureFixture[str]) -> None:
+    """Then a line a point, with what it has for itself, and the sum."""
+    Path("few.csv").write_text("id,prompt,note\na,a cat,x\n", encoding="utf-8")
+    command = ["-m", "table=t.csv,few.csv", "model=fake", "sampling.width=64", "name=grid"]
+    command += ["sampling.height=64", "sampling.steps=10,20"]
+    assert main(["run", *command, "limit=1"]) == 0
+    capsys.readouterr()
+    assert main(["plan", *command]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("model ") for line in lines) == 1
+    points = [line for line in lines if line.startswith("point ")]
+    assert len(points) == 4
+    assert sum("images 3: 1 done, 0 failed, 2 to make" in line for line in points) == 2
+    assert sum("images 1: 1 done, 0 failed, 0 to make" in line for line in points) == 2
+    assert lines.count("  table     few.csv: 1 row") == 2
+    assert lines[-1].startswith("in all    4 points, images 8: 4 done, 0 failed, 4 to make")
