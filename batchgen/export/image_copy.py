@@ -15,8 +15,7 @@ def image_copy(handover: Handover) -> None:
     """Lay out images as images/00000/000000000.png, and metadata.parquet with their paths."""
     for number, sample in handover.samples():
         handover.put(_name(number, sample.entry.suffix), sample)
-    columns = [field for field in handover.schema if field.name != "file_name"]
-    to_schema = pa.schema([pa.field("file_name", pa.string()), *columns])
+    to_schema = pa.schema([pa.field("file_name", pa.string()), *handover.schema])
     with atomic_parquet(handover.place / "metadata.parquet", to_schema, {}) as writer:
         rows = []
         for number, entry in enumerate(handover.entries()):

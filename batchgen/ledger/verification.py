@@ -115,11 +115,10 @@ def _damaged(folder: JobFolder) -> Iterator[str]:
 def _broken(folder: JobFolder) -> Iterator[Path]:
     """Yield sealed files that do not open, and journals that are not files; none that is gone."""
     sealed = [folder.metadata, *sorted(folder.parts.glob("[!.]*.parquet"))]
-    journals = [path for _, path in sorted(numbered(folder.journals, ".jsonl"))]
-    for path in (*sealed, *journals):
-        opens = path.is_file() if path in journals else _opens(folder, path)
-        if not opens and os.path.lexists(path):
-            yield path
+    journals = (path for _, path in sorted(numbered(folder.journals, ".jsonl")))
+    broken = [path for path in sealed if not _opens(folder, path)]
+    broken += [path for path in journals if not path.is_file()]
+    yield from filter(os.path.lexists, broken)
 
 
 def _opens(folder: JobFolder, path: Path) -> bool:

@@ -136,7 +136,7 @@ def test_a_job_is_verified_beside_its_start(
     started = start("batch_size=2", "model.latency_s=0.01")
     wait_until(lambda: any(folder.images.glob("*/*.png")))
     started.kill()
-    started = start("batch_size=2", "model.latency_s=0.01")
+    started = start("batch_size=2", "model.latency_s=0.02")
     wait_until(lambda: verify(folder).is_at_work)
     counts = [0]
     while started.process.is_alive():
